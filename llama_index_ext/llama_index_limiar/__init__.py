@@ -1,0 +1,16 @@
+"""limiar for LlamaIndex: keep the nodes that are relevant, with calibrated scores, by a threshold.
+
+`LimiarRerank` is a node postprocessor, `LimiarEmbedding` the bundled encoder as an embedding model.
+"""
+
+from limiar.errors import MissingExtraError
+
+try:
+    from llama_index_limiar.embeddings import LimiarEmbedding
+    from llama_index_limiar.postprocessor import LimiarRerank
+except ModuleNotFoundError as error:
+    if (error.name or "").partition(".")[0] != "llama_index":
+        raise
+    raise MissingExtraError("llama_index_limiar", "llama-index") from error  # noqa: EM101
+
+__all__ = ["LimiarEmbedding", "LimiarRerank"]

@@ -1,0 +1,1 @@
+"""`limiar demo`: what the threshold does, over real parts and on your own questions."""
