@@ -310,7 +310,7 @@ def bundled():
     ("query", "best"),
     [
         ("Quando posso dispensar a licitação por valor?", "id-1"),
-        ("o que acontece com o cluster Proxmox sem quórum?", "id-2"),
+        ("o cluster Proxmox sem quórum fica somente leitura?", "id-2"),
         ("What happens when the Ceph monitors lose quorum?", "id-3"),
     ],
 )

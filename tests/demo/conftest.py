@@ -6,13 +6,16 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import StringIO
 from pathlib import Path
 from threading import Thread
 from typing import Any
 
 import pytest
+
+from limiar.cli import main
 
 pytest.importorskip("chromadb")
 
@@ -35,7 +38,7 @@ def environment() -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def limiar(command: list[str], environment: dict[str, str]) -> Run:
+def limiar_process(command: list[str], environment: dict[str, str]) -> Run:
     """Runs `limiar ARGUMENTS` without a terminal; keywords are environment variables."""
 
     def run(*arguments: str | Path, **more: str) -> subprocess.CompletedProcess[str]:
@@ -43,6 +46,24 @@ def limiar(command: list[str], environment: dict[str, str]) -> Run:
             [*command, *map(str, arguments)], capture_output=True, text=True, encoding="utf-8", timeout=200,
             stdin=subprocess.DEVNULL, env={**environment, **more}, check=False,
         )  # fmt: skip
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def limiar() -> Run:
+    """The same in this process, where the model is loaded once."""
+
+    def run(*arguments: str | Path, **more: str) -> subprocess.CompletedProcess[str]:
+        words = ["limiar", *map(str, arguments)]
+        with pytest.MonkeyPatch.context() as patch, StringIO() as out, StringIO() as err:
+            for name in _UNWANTED:
+                patch.delenv(name, raising=False)
+            for name, value in more.items():
+                patch.setenv(name, value)
+            with redirect_stdout(out), redirect_stderr(err):
+                status = main(words[1:])
+            return subprocess.CompletedProcess(words, status, out.getvalue(), err.getvalue())
 
     return run
 

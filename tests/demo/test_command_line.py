@@ -51,7 +51,7 @@ def test_help_loads_nothing_heavy() -> None:
         (["--top-k", "0"], "top_k=0; expected a whole number of at least 1"),
         (["--candidates", "4"], "--candidates 4; expected at least 5"),
         (["--limit", "0"], "--limit 0; expected at least 1"),
-        (["--question", "  "], "the query is '  '; expected text to look for"),
+        (["--question", " "], "the query is ' '; expected text to look for"),
         (["--question", "quorum", "--limit", "3"], "--question answers one question"),
         (["--json", "/no/such/folder/m.json"], "expected a file in a folder that exists"),
         (["--model", ""], "model=''; expected a Hugging Face id"),
@@ -101,8 +101,8 @@ def test_without_chromadb_the_line_to_install_is_named(tmp_path: Path, environme
     assert done.stderr == "limiar: limiar demo needs an optional dependency: pip install 'limiar[demo]'\n"
 
 
-def test_the_temporary_store_is_removed(limiar: Run, tmp_path: Path) -> None:
-    done = limiar("demo", "--question", "quorum", TMPDIR=str(tmp_path))
+def test_the_temporary_store_is_removed(limiar_process: Run, tmp_path: Path) -> None:
+    done = limiar_process("demo", "--question", "quorum", TMPDIR=str(tmp_path))
     assert done.returncode == 0, done.stderr
     assert list(tmp_path.glob("limiar-demo-*")) == []
 

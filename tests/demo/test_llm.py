@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from http.server import BaseHTTPRequestHandler
@@ -12,6 +13,8 @@ from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
+
+from limiar.cli import main
 
 Run = Callable[..., CompletedProcess[str]]
 Serve = Callable[[type[BaseHTTPRequestHandler]], AbstractContextManager[str]]
@@ -70,7 +73,7 @@ def test_an_answer_is_streamed_and_its_sources_named(limiar: Run, db: Path, serv
     with serve(Answers) as url:
         done = ask(limiar, db, url)
     assert "A repactuação segue a convenção\n\ncoletiva [31m[1].\n" in done.stdout
-    assert "\n  [1] Repactuação para serviços contínuos" in done.stdout
+    assert "\n  [1] Repactuação em contratos de mão de obra" in done.stdout
     assert "the kept passages themselves" not in done.stdout
     assert Answers.keys == [f"Bearer {KEY}"]
 
@@ -86,7 +89,7 @@ def test_the_prompt_holds_the_kept_passages_and_nothing_else(limiar: Run, db: Pa
     system, user = request["messages"]
     assert "from the numbered passages only" in system["content"]
     assert "language of the question" in system["content"]
-    assert user["content"].startswith("Passages:\n\n[1] Repactuação para serviços contínuos")
+    assert user["content"].startswith("Passages:\n\n[1] Repactuação em contratos de mão de obra")
     assert user["content"].endswith(f"Question: {ANSWERED}")
     kept = done.stdout.count("+ kept as [")
     assert f"[{kept}] " in user["content"]
@@ -174,7 +177,7 @@ def test_a_server_that_fails(limiar: Run, db: Path, serve: Serve, server: type[S
     with serve(server) as url:
         done = ask(limiar, db, url)
     assert f"no answer from m at 127.0.0.1:{url.split(':')[2][:-3]}: {reason}" in done.stdout
-    assert "─ [1] Repactuação para serviços contínuos" in done.stdout
+    assert "─ [1] Repactuação em contratos de mão de obra" in done.stdout
     assert done.stderr == ""
 
 
@@ -184,17 +187,13 @@ def test_a_server_that_is_down(limiar: Run, db: Path) -> None:
         port = unused.getsockname()[1]
     done = ask(limiar, db, f"http://user:password@127.0.0.1:{port}/v1")
     assert f"no answer from m at 127.0.0.1:{port}: it cannot be reached" in done.stdout
-    assert "─ [1] Repactuação para serviços contínuos" in done.stdout
+    assert "─ [1] Repactuação em contratos de mão de obra" in done.stdout
     assert "password" not in done.stdout
 
 
 def test_without_openai_the_line_to_install_is_named(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import sys
-
-    from limiar.cli import main
-
     monkeypatch.setitem(sys.modules, "openai", None)
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)

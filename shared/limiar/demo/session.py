@@ -58,7 +58,7 @@ def run_demo(options: DemoOptions) -> None:
     reranker, uncached = _rerankers(options)
     collection = load_demo()
     with _folder(options.db) as folder:
-        _introduce(console, collection, reranker, llm)
+        _introduce(console, collection, reranker, options.candidates, llm)
         reranker.warm_up()
         index = DemoIndex(folder, shared_encoder())
         try:
@@ -191,13 +191,15 @@ def _reranker(options: DemoOptions, scorer: Scorer | str | None) -> Reranker:
     return Reranker(scorer, threshold=options.threshold, top_k=options.top_k, fallback=options.fallback)
 
 
-def _introduce(console: Console, collection: Collection, reranker: Reranker, llm: LLM | None) -> None:
+def _introduce(console: Console, collection: Collection, reranker: Reranker, candidates: int, llm: LLM | None) -> None:
     policy = reranker.policy
     note(console, "limiar: RAG that answers from relevant passages only", "bold")
     note(
         console,
         f"corpus: {len(collection.passages)} passages on infrastructure support and public administration, pt and en\n"
-        f"scorer: {reranker.scorer.model_id}, threshold {policy.threshold:g}, top_k {policy.top_k}",
+        f"without limiar: Chroma's top {FIRST_STAGE_TOP} go into the prompt, whatever they are\n"
+        f"with limiar: of Chroma's top {candidates}, at most {policy.top_k} that score {policy.threshold:g} or more\n"
+        f"scorer: {reranker.scorer.model_id}",
     )
     if llm is None:
         note(

@@ -66,7 +66,7 @@ def note(console: Console, text: str, style: str = "") -> None:
 def show_exchange(
     console: Console, exchange: Exchange, policy: SelectionPolicy, relevant: frozenset[str] | None = None
 ) -> None:
-    """The question, Chroma's top 5 beside limiar's verdicts, and what else was kept or dropped.
+    """The question, Chroma's top 5 beside limiar's verdicts (+ kept, - dropped), and what became of the others.
 
     Args:
         console: where.
@@ -83,11 +83,12 @@ def show_exchange(
 def _comparison(exchange: Exchange, policy: SelectionPolicy, relevant: frozenset[str] | None) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold", expand=True)
     table.add_column("Chroma", justify="right", no_wrap=True)
+    table.add_column("cosine", justify="right", no_wrap=True)
     table.add_column("passage", ratio=1, no_wrap=True, overflow="ellipsis")
     if relevant is not None:
         table.add_column("judged", no_wrap=True)
-    table.add_column("limiar's score", no_wrap=True)
-    table.add_column("limiar's verdict", no_wrap=True)
+    table.add_column("limiar", no_wrap=True)
+    table.add_column("verdict", no_wrap=True)
     for document in exchange.by_rank:
         in_top = document.index < FIRST_STAGE_TOP
         if not in_top and not document.passed and document not in exchange.result.kept:
@@ -97,7 +98,8 @@ def _comparison(exchange: Exchange, policy: SelectionPolicy, relevant: frozenset
         judged = [] if relevant is None else [_judged(hit.passage, relevant)]
         rank = Text(f"#{document.original_rank}", style="" if in_top else "dim")
         title = Text(plain(hit.passage.title or hit.passage.id), style=style)
-        table.add_row(rank, title, *judged, _score_bar(document, policy, style), Text(verdict, style=style))
+        cosine = Text(f"{hit.cosine:.2f}", style="dim")
+        table.add_row(rank, cosine, title, *judged, _score_bar(document, policy, style), Text(verdict, style=style))
     return table
 
 
@@ -105,11 +107,11 @@ def _verdict(exchange: Exchange, document: ScoredDocument, policy: SelectionPoli
     score = _score_text(document, policy)
     if document in exchange.result.kept:
         if not document.passed:
-            return f"! fallback: {score} < {policy.threshold:g}", "yellow"
+            return f"! fallback, {score} < {policy.threshold:g}", "yellow"
         return f"+ kept as [{exchange.result.kept.index(document) + 1}]", "green"
     if document.passed:
-        return f"- dropped: over top_k {policy.top_k}", "red"
-    return f"- dropped: {score} < {policy.threshold:g}", "red"
+        return f"- over top_k {policy.top_k}", "red"
+    return f"- {score} < {policy.threshold:g}", "red"
 
 
 def _judged(passage: Passage, relevant: frozenset[str]) -> Text:
@@ -136,7 +138,7 @@ def _rest(exchange: Exchange, policy: SelectionPolicy) -> str:
     kept, total = exchange.result.kept, len(exchange.hits)
     passed = sum(document.passed for document in exchange.by_rank)
     unseen = [d for d in exchange.result.dropped if d.index >= FIRST_STAGE_TOP and not d.passed]
-    parts = [f"{total} candidates from Chroma: {passed} reach {policy.threshold:g}, limiar returns {len(kept)}."]
+    parts = [f"Of {total} candidates {passed} reached {policy.threshold:g}; limiar returns {len(kept)}."]
     if unseen:
         parts.append(
             f"{len(unseen)} more dropped below the top {FIRST_STAGE_TOP}, the best at {_score_text(unseen[0], policy)}."
@@ -226,13 +228,9 @@ def show_measurements(console: Console, numbers: Measurements, policy: Selection
     table.add_row("recall (3)", _percent(before.recall), _percent(after.recall), _times(numbers.recall_ratio))
     table.add_section()
     answerable = numbers.questions - numbers.unanswerable
-    table.add_row(
-        f"no answer in the corpus ({numbers.unanswerable}): false alarms (4)", "", str(numbers.false_alarms), ""
-    )
-    table.add_row(
-        f"no answer in the corpus ({numbers.unanswerable}): flagged by the fallback", "", str(numbers.flagged), ""
-    )
-    table.add_row(f"answer in the corpus ({answerable}): flagged all the same", "", str(numbers.missed), "")
+    table.add_row(f"unanswerable ({numbers.unanswerable}): false alarms (4)", "", str(numbers.false_alarms), "")
+    table.add_row(f"unanswerable ({numbers.unanswerable}): flagged by the fallback", "", str(numbers.flagged), "")
+    table.add_row(f"answerable ({answerable}): flagged all the same", "", str(numbers.missed), "")
     table.add_section()
     table.add_row("rerank, passages seen before, ms (5)", "", _milliseconds(numbers.warm), "")
     table.add_row("rerank, passages never seen, ms (5)", "", _milliseconds(numbers.cold), "")
@@ -245,7 +243,7 @@ def _footnotes(numbers: Measurements, policy: SelectionPolicy, model_id: str) ->
     return [
         f"scorer: {model_id}, threshold {policy.threshold:g}, top_k {policy.top_k}, fallback {policy.fallback}",
         "All shares pool the passages of all questions.",
-        "(1) not judged relevant / all returned, with fallbacks and unanswerable questions; change: after / before - 1",
+        "(1) not judged relevant / returned, fallbacks and all questions included; change: after / before - 1",
         "(2) the same over the questions where a passage reached the threshold: what an LLM is given here",
         "(3) relevant passages returned / relevant passages in the corpus; change: after / before",
         "(4) a passage reached the threshold",

