@@ -1,5 +1,6 @@
 """Input that nobody should send, through both adapters: a defined result, or an error that names the value."""
 
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -9,7 +10,10 @@ from langchain_core.documents import Document
 from llama_index.core.schema import NodeWithScore, TextNode
 
 from langchain_limiar import LimiarRerank as LangChainRerank
-from limiar.errors import InputError, InputTypeError
+from limiar.embeddings.bundled import BundledEncoder
+from limiar.embeddings.model_files import BUNDLED_MODEL_DIR, ENCODER_BIN
+from limiar.errors import InputError, InputTypeError, ModelDamagedError, ModelNotFoundError
+from limiar.scoring.late_interaction import LateInteractionScorer
 from limiar.scoring.resolve import bundled_scorer
 from limiar.testing import KeywordScorer
 from llama_index_limiar import LimiarRerank as LlamaIndexRerank
@@ -215,3 +219,18 @@ def test_another_missing_module_is_not_blamed_on_the_framework(package):
     assert done.returncode == 1
     assert "MissingExtraError" not in done.stderr
     assert "limiar.selection" in done.stderr
+
+
+async def test_a_model_that_does_not_exist_says_what_to_do(adapter, tmp_path):
+    missing = str(tmp_path / "no-such-model")
+    with pytest.raises(ModelNotFoundError, match=r"no-such-model.*there is no such folder"):
+        await adapter(["text"], scorer=None, model=missing)
+
+
+async def test_a_damaged_model_names_the_file(adapter, tmp_path):
+    folder = tmp_path / "model"
+    shutil.copytree(BUNDLED_MODEL_DIR, folder)
+    path = folder / ENCODER_BIN
+    path.write_bytes(path.read_bytes()[:1_000_000])
+    with pytest.raises(ModelDamagedError, match=rf"{ENCODER_BIN} is missing or damaged; reinstall limiar"):
+        await adapter(["text"], scorer=LateInteractionScorer(BundledEncoder(folder)))

@@ -11,6 +11,8 @@ from limiar.embeddings.model_files import BUNDLED_MODEL_DIR, CALIBRATION
 if TYPE_CHECKING:
     from limiar.modelbuild.report import Figures
 
+_PIPED_WIDTH = 170
+
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add `model` and its subcommands."""
@@ -116,4 +118,5 @@ def print_figures(title: str, rows: list[Figures]) -> None:
             f"{f.pair_accuracy:.3f}", f"{f.calibration_error:.3f}", f"{f.irrelevant_before:.1%}",
             f"{f.irrelevant_after:.1%}", f"{f.reduction:.1%}", f"{f.recall_ratio:.1%}", f"{f.foreign_alarms:.1%}",
         )  # fmt: skip
-    Console(width=max(150, Console().width)).print(table)
+    console = Console()
+    (console if console.is_terminal else Console(width=_PIPED_WIDTH)).print(table)
