@@ -81,7 +81,8 @@ class Chatbot:
         if self.model is None or not self.history:
             return question
         try:
-            return self.condense.invoke({"history": self.history, "question": question}).strip() or question
+            rewritten = self.condense.invoke({"history": self.history, "question": question}).strip()
+            return rewritten.splitlines()[0] if rewritten else question  # small models go on writing
         except Exception as error:  # whatever a foreign server does, the chat goes on
             report(error)
             return question

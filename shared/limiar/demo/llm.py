@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from limiar.evaluation.dataset import Passage
 
 _TIMEOUT_SECONDS = 60.0
+_MAX_TOKENS = 600  # small models may repeat themselves for ever
 _NO_KEY = "no-key"
 _INSTRUCTIONS = (
     "Answer the question from the numbered passages only. Answer in the language of the question, in at most six "
@@ -74,7 +75,11 @@ class LLM:
         said = False
         try:
             with self._client.chat.completions.create(
-                model=self.model, messages=prompt(question, passages), temperature=0.0, stream=True
+                model=self.model,
+                messages=prompt(question, passages),
+                temperature=0.0,
+                max_tokens=_MAX_TOKENS,
+                stream=True,
             ) as chunks:
                 for chunk in chunks:
                     if piece := (chunk.choices[0].delta.content if chunk.choices else None):
