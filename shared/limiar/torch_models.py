@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -19,14 +18,6 @@ DEFAULT_LENGTH = 512
 """For models that state no maximum."""
 
 _NO_LIMIT = 1_000_000
-
-
-def check_count(name: str, value: int, least: int, most: float = math.inf) -> None:
-    """Refuse a value that is not a whole number from `least` to `most`."""
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-        span = f"of at least {least}" if most == math.inf else f"from {least} to {most}"
-        msg = f"{name}={value!r}; expected a whole number {span}"
-        raise ConfigurationError(msg)
 
 
 def check_device(device: str | None) -> None:

@@ -15,10 +15,9 @@ from limiar.embeddings.protocol import FloatArray, Progress
 from limiar.errors import ConfigurationError, EncoderError, MissingExtraError, ModelDamagedError, ModelError
 from limiar.hub_files import check_tokenizer, locate, read_json, reason, weight_files, weight_names
 from limiar.inputs import check_texts, encodable
-from limiar.selection import check_choice
+from limiar.selection import check_choice, check_count
 from limiar.torch_models import (
     MIN_LENGTH,
-    check_count,
     check_device,
     no_loading_report,
     no_progress_bar,

@@ -15,8 +15,8 @@ from limiar.hub_files import check_tokenizer, locate, reason
 from limiar.inputs import encodable
 from limiar.scoring.cross_encoder_files import EXAMPLES, check_files, check_head
 from limiar.scoring.protocol import Scores
-from limiar.selection import check_choice
-from limiar.torch_models import MIN_LENGTH, check_count, check_device, no_progress_bar, readable_length, set_padding
+from limiar.selection import check_choice, check_count
+from limiar.torch_models import MIN_LENGTH, check_device, no_progress_bar, readable_length, set_padding
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
