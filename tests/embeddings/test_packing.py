@@ -70,7 +70,7 @@ SAMPLES = [
     "How many votes does a Proxmox cluster need to keep its quorum?",
     "1 2 3 4 5 6 7 8 9 10 11 12; 0,5% - R$ 1.234.567,89",
     "日本語のテキストと中文文本", "Привет, как дела?", "😀🎉🏳️‍🌈👩‍👩‍👧‍👦", "ção" * 50, "\n\n\t\t  \r\n" * 20,
-    "".join(RANDOM.choices(string.ascii_letters, k=400)),
+    "".join(RANDOM.choices(string.ascii_letters, k=400)), "".join(RANDOM.choices(string.ascii_lowercase, k=400)),
     "".join(RANDOM.choices(string.ascii_letters + string.digits + "+/", k=400)),
     "".join(RANDOM.choices(string.punctuation, k=400)),
     "<|endoftext|> is text", "a b c d e f g h", "ẁẃẅ" * 30,

@@ -20,7 +20,7 @@ MAX_INPUT_TOKENS = 8_191
 
 _ENCODINGS = dict.fromkeys(("3-small", "3-large", "ada-002"), "cl100k_base")
 _SLACK = 16  # tokens: a part can split into a few more tokens by itself than it had within its text
-_LETTERS = bytes(range(ord("A"), ord("Z") + 1)) + bytes(range(ord("a"), ord("z") + 1))
+_SMALL_LETTERS = bytes(range(ord("a"), ord("z") + 1))
 _ASCII = bytes(range(128))
 
 
@@ -61,16 +61,16 @@ class TiktokenCounter:
 
 
 class ByteCounter:
-    """Counts without a tokenizer, on the high side: half a token a Latin letter, three quarters a byte beyond ASCII."""
+    """Counts without a tokenizer, on the high side: less than a token for a small letter, one for all else in ASCII."""
 
     exact = False
 
     def count(self, text: str) -> int:
         """An upper estimate of the tokens of `text`."""
         raw = text.encode("utf-8")
-        rest = raw.translate(None, _LETTERS)
+        rest = raw.translate(None, _SMALL_LETTERS)
         beyond = len(rest.translate(None, _ASCII))
-        return (2 * (len(raw) - len(rest)) + 4 * (len(rest) - beyond) + 3 * beyond + 3) // 4
+        return (6 * (len(raw) - len(rest)) + 10 * (len(rest) - beyond) + 8 * beyond + 9) // 10
 
     def cut(self, text: str, limit: int) -> list[str]:
         """`text` in parts of at most `limit` estimated tokens, at a blank where there is one near by."""
