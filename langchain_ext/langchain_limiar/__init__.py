@@ -1,6 +1,6 @@
 """limiar for LangChain: keep the documents that are relevant, with calibrated scores, by a threshold.
 
-`LimiarRerank` is a document compressor, `LimiarEmbeddings` the bundled encoder as an embedding model.
+`LimiarRerank` is a document compressor, `LimiarEmbeddings` limiar's encoders as an embedding model.
 """
 
 from limiar.errors import MissingExtraError

@@ -1,19 +1,16 @@
-"""`LimiarEmbeddings`: the bundled encoder as a LangChain embedding model."""
+"""`LimiarEmbeddings`: limiar's encoders as a LangChain embedding model."""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 from langchain_core.embeddings import Embeddings
 
 from limiar.concurrency import run_in_pool
-
-if TYPE_CHECKING:
-    from limiar.embeddings.bundled import BundledEncoder
+from limiar.embeddings.protocol import Encoder, Progress
+from limiar.embeddings.resolve import choose_encoder, warm_up
 
 
 class LimiarEmbeddings(Embeddings):
-    """Portuguese and English embeddings from the model inside the package: no API key, no download.
+    """Embeddings from the Portuguese and English model inside the package, or from any other of limiar's encoders.
 
     Setup:
         ```bash
@@ -21,8 +18,13 @@ class LimiarEmbeddings(Embeddings):
         ```
 
     Key init args:
-        encoder: a `BundledEncoder`, or an object with its `embed_query`, `embed_documents` and `warm_up`. None for the
-            one that the whole process shares, which is loaded at its first use or by `warm_up()`.
+        model: a Hugging Face encoder by id or folder; needs `limiar[torch]`. None for the model inside the package,
+            which the whole process shares. Loaded at its first use or by `warm_up()`.
+        pooling: "mean" or "cls", for a named model.
+        device: "cpu", "cuda", "cuda:0" ... for a named model.
+        encoder: a `limiar.Encoder` instead of a model, such as `HuggingFaceEncoder` with all its options, or
+            `OpenAIEncoder`.
+        progress: called with (done, total) while documents are embedded.
 
     Instantiate:
         ```python
@@ -38,25 +40,30 @@ class LimiarEmbeddings(Embeddings):
         ```
     """
 
-    def __init__(self, *, encoder: BundledEncoder | None = None) -> None:
-        if encoder is None:
-            from limiar.embeddings.bundled import shared_encoder
-
-            encoder = shared_encoder()
-        self.encoder = encoder
+    def __init__(
+        self,
+        *,
+        model: str | None = None,
+        pooling: str | None = None,
+        device: str | None = None,
+        encoder: Encoder | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        self.encoder = choose_encoder(model, encoder, pooling=pooling, device=device)
+        self._options = {} if progress is None else {"progress": progress}
 
     def warm_up(self) -> None:
         """Load the model now instead of at the first text."""
-        self.encoder.warm_up()
+        warm_up(self.encoder)
 
     def embed_query(self, text: str) -> list[float]:
-        """The vector of a query, L2-normalised."""
+        """The vector of a query."""
         vector: list[float] = self.encoder.embed_query(text).tolist()
         return vector
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
-        """One L2-normalised vector for each text, in order."""
-        vectors: list[list[float]] = self.encoder.embed_documents(texts).tolist()
+        """One vector for each text, in order."""
+        vectors: list[list[float]] = self.encoder.embed_documents(texts, **self._options).tolist()
         return vectors
 
     async def aembed_query(self, text: str) -> list[float]:

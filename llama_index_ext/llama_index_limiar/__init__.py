@@ -1,6 +1,6 @@
 """limiar for LlamaIndex: keep the nodes that are relevant, with calibrated scores, by a threshold.
 
-`LimiarRerank` is a node postprocessor, `LimiarEmbedding` the bundled encoder as an embedding model.
+`LimiarRerank` is a node postprocessor, `LimiarEmbedding` limiar's encoders as an embedding model.
 """
 
 from limiar.errors import MissingExtraError

@@ -10,8 +10,13 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from limiar.embeddings.bundled import BundledEncoder
+    from limiar.embeddings.cost import Estimate
+    from limiar.embeddings.huggingface import HuggingFaceEncoder
+    from limiar.embeddings.openai_api import OpenAIEncoder
+    from limiar.embeddings.protocol import Encoder
     from limiar.errors import (
         ConfigurationError,
+        EncoderError,
         InputError,
         InputTypeError,
         LimiarError,
@@ -21,6 +26,7 @@ if TYPE_CHECKING:
         ModelNotFoundError,
         NothingRelevantError,
         ScoringError,
+        VectorCacheError,
     )
     from limiar.rerank import Reranker, RerankResult, ScoredDocument
     from limiar.scoring.cross_encoder import CrossEncoderScorer
@@ -35,6 +41,10 @@ __all__ = [
     "BundledEncoder",
     "ConfigurationError",
     "CrossEncoderScorer",
+    "Encoder",
+    "EncoderError",
+    "Estimate",
+    "HuggingFaceEncoder",
     "InputError",
     "InputTypeError",
     "LateInteractionScorer",
@@ -44,6 +54,7 @@ __all__ = [
     "ModelError",
     "ModelNotFoundError",
     "NothingRelevantError",
+    "OpenAIEncoder",
     "RerankResult",
     "Reranker",
     "RerankerService",
@@ -53,6 +64,7 @@ __all__ = [
     "ScoringError",
     "Selection",
     "SelectionPolicy",
+    "VectorCacheError",
     "__version__",
     "get_relevant_docs",
     "reranker_service",
@@ -61,8 +73,13 @@ __all__ = [
 
 _HOMES = {
     "limiar.embeddings.bundled": ["BundledEncoder"],
+    "limiar.embeddings.cost": ["Estimate"],
+    "limiar.embeddings.huggingface": ["HuggingFaceEncoder"],
+    "limiar.embeddings.openai_api": ["OpenAIEncoder"],
+    "limiar.embeddings.protocol": ["Encoder"],
     "limiar.errors": [
         "ConfigurationError",
+        "EncoderError",
         "InputError",
         "InputTypeError",
         "LimiarError",
@@ -72,6 +89,7 @@ _HOMES = {
         "ModelNotFoundError",
         "NothingRelevantError",
         "ScoringError",
+        "VectorCacheError",
     ],
     "limiar.rerank": ["RerankResult", "Reranker", "ScoredDocument"],
     "limiar.scoring.cross_encoder": ["CrossEncoderScorer"],

@@ -8,6 +8,8 @@ LimiarError
 ├── ModelError
 │   ├── ModelNotFoundError              no such model, or its hub cannot be reached
 │   └── ModelDamagedError               the model's files cannot be read
+├── EncoderError (RuntimeError)         an encoder failed, or returned something that is not a vector for each text
+│   └── VectorCacheError                ... because its cache on disk cannot be used
 ├── ScoringError (RuntimeError)         a scorer failed, or returned something that is not a score for each text
 └── NothingRelevantError                nothing passed the threshold and fallback="raise"
 """
@@ -49,6 +51,14 @@ class ModelNotFoundError(ModelError):
 
 class ModelDamagedError(ModelError):
     """The model's files cannot be read."""
+
+
+class EncoderError(LimiarError, RuntimeError):
+    """An encoder failed, or returned something that is not one usable vector for each text."""
+
+
+class VectorCacheError(EncoderError):
+    """An encoder's cache on disk cannot be opened, read or written."""
 
 
 class ScoringError(LimiarError, RuntimeError):

@@ -105,6 +105,14 @@ def check_top_k(top_k: int) -> None:
         raise ConfigurationError(msg)
 
 
+def check_count(name: str, value: int, least: int, most: float = math.inf) -> None:
+    """Refuse a value that is not a whole number from `least` to `most`."""
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        span = f"of at least {least}" if most == math.inf else f"from {least} to {most}"
+        msg = f"{name}={value!r}; expected a whole number {span}"
+        raise ConfigurationError(msg)
+
+
 def check_choice(name: str, value: object, choices: Sequence[str]) -> None:
     """Raise `ConfigurationError` unless `value` is one of `choices`."""
     if value not in choices:

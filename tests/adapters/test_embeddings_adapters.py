@@ -13,6 +13,7 @@ from llama_index.core.schema import TextNode
 from pydantic import ValidationError
 
 from langchain_limiar import LimiarEmbeddings
+from limiar.errors import ConfigurationError
 from llama_index_limiar import LimiarEmbedding
 
 
@@ -118,6 +119,65 @@ def test_llama_index_component(encoder):
 def test_llama_index_refuses_bad_parameters(encoder, fields, message):
     with pytest.raises(ValidationError, match=message):
         LimiarEmbedding(encoder=encoder, **fields)
+
+
+@pytest.mark.parametrize("adapter", [LimiarEmbeddings, LimiarEmbedding])
+def test_a_named_model_is_a_hugging_face_encoder(adapter):
+    embeddings = adapter(model="a/b", pooling="cls", device="cpu")
+    encoder = getattr(embeddings, "encoder", None) or embeddings._encoder
+    assert (type(encoder).__name__, encoder.model_id, encoder.device) == ("HuggingFaceEncoder", "a/b:cls", "cpu")
+
+
+@pytest.mark.parametrize("adapter", [LimiarEmbeddings, LimiarEmbedding])
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"model": "a/b", "encoder": SpellingEncoder()}, "model='a/b' and encoder=SpellingEncoder are both given"),
+        ({"pooling": "cls"}, "pooling='cls' is for a named Hugging Face model"),
+        ({"device": "cpu", "encoder": SpellingEncoder()}, "device='cpu' is for a named Hugging Face model"),
+        ({"model": "a/b", "pooling": "max"}, "pooling='max'; expected one of: mean, cls"),
+        ({"encoder": "a/b"}, "encoder is str; expected an object with embed_query and embed_documents"),
+    ],
+)
+def test_contradictions_are_refused(adapter, given, message):
+    with pytest.raises(ConfigurationError, match=message):
+        adapter(**given)
+
+
+def test_llama_index_restores_a_named_model():
+    data = LimiarEmbedding(model="a/b", pooling="cls").to_dict()
+    again = LimiarEmbedding.from_dict(data)
+    assert again.to_dict() == data
+    assert again._encoder.model_id == again.model_name == "a/b:cls"
+
+
+@pytest.mark.parametrize("adapter", [LimiarEmbeddings, LimiarEmbedding])
+async def test_progress_reaches_the_encoder(adapter):
+    class Counting(SpellingEncoder):
+        def embed_documents(self, texts, *, progress=None):
+            if progress is not None:
+                progress(len(texts), len(texts))
+            return super().embed_documents(texts)
+
+    seen = []
+    embeddings = adapter(encoder=Counting(), progress=lambda *numbers: seen.append(numbers))
+    embed = getattr(embeddings, "aembed_documents", None) or embeddings.aget_text_embedding_batch
+    await embed(["a", "b"])
+    assert seen == [(2, 2)]
+
+
+def test_an_encoder_without_anything_to_load():
+    class Bare:
+        model_id, dimensions = "bare", 1
+        embed_query = embed_documents = SpellingEncoder.embed_query
+
+    LimiarEmbeddings(encoder=Bare()).warm_up()
+    LimiarEmbedding(encoder=Bare()).warm_up()
+
+
+def test_llama_index_hands_many_texts_over_at_once(encoder):
+    LimiarEmbedding(encoder=encoder).get_text_embedding_batch(["a"] * 3000)
+    assert encoder.batches == [2048, 952]
 
 
 PASSAGES = [

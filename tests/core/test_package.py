@@ -34,6 +34,10 @@ def test_the_names_of_limiar() -> None:
         "BundledEncoder",
         "ConfigurationError",
         "CrossEncoderScorer",
+        "Encoder",
+        "EncoderError",
+        "Estimate",
+        "HuggingFaceEncoder",
         "InputError",
         "InputTypeError",
         "LateInteractionScorer",
@@ -43,6 +47,7 @@ def test_the_names_of_limiar() -> None:
         "ModelError",
         "ModelNotFoundError",
         "NothingRelevantError",
+        "OpenAIEncoder",
         "RerankResult",
         "Reranker",
         "RerankerService",
@@ -52,6 +57,7 @@ def test_the_names_of_limiar() -> None:
         "ScoringError",
         "Selection",
         "SelectionPolicy",
+        "VectorCacheError",
         "__version__",
         "get_relevant_docs",
         "reranker_service",
@@ -112,7 +118,8 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
     "module",
     [
         "limiar", "limiar.rerank", "limiar.selection", "limiar.service", "limiar.testing", "limiar.errors",
-        "limiar.scoring.protocol", "limiar.scoring.resolve", "limiar.text.analyzer",
+        "limiar.scoring.protocol", "limiar.scoring.resolve", "limiar.text.analyzer", "limiar.embeddings.protocol",
+        "limiar.embeddings.huggingface", "limiar.embeddings.openai_api",
     ],
 )  # fmt: skip
 def test_importing_the_core_loads_nothing_heavy(module: str) -> None:
@@ -204,6 +211,8 @@ def test_every_error_is_a_limiar_error_and_exported(error: type[Exception]) -> N
         (errors.ModelNotFoundError, (errors.ModelError,)),
         (errors.ModelDamagedError, (errors.ModelError,)),
         (errors.ScoringError, (RuntimeError,)),
+        (errors.EncoderError, (RuntimeError,)),
+        (errors.VectorCacheError, (errors.EncoderError,)),
     ],
 )
 def test_the_error_tree(error: type[Exception], parents: tuple[type[Exception], ...]) -> None:

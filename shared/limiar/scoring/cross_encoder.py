@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import math
 import threading
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -13,13 +11,15 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 
 from limiar.errors import ConfigurationError, MissingExtraError, ModelDamagedError, ModelError
+from limiar.hub_files import check_tokenizer, locate, reason
 from limiar.inputs import encodable
-from limiar.scoring.cross_encoder_files import EXAMPLES, check_files, check_head, check_tokenizer, locate, reason
+from limiar.scoring.cross_encoder_files import EXAMPLES, check_files, check_head
 from limiar.scoring.protocol import Scores
-from limiar.selection import check_choice
+from limiar.selection import check_choice, check_count
+from limiar.torch_models import MIN_LENGTH, check_device, no_progress_bar, readable_length, set_padding
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
 LongDocuments = Literal["window", "truncate"]
 LONG_DOCUMENTS: tuple[str, ...] = get_args(LongDocuments)
@@ -27,11 +27,6 @@ LONG_DOCUMENTS: tuple[str, ...] = get_args(LongDocuments)
 MAX_WINDOWS = 64
 """A passage is read in so many windows at most: some 16,000 tokens for a model of 512. What follows is left out."""
 
-MIN_LENGTH = 32
-DEFAULT_LENGTH = 512
-"""For models that state no maximum."""
-
-_NO_LIMIT = 1_000_000
 _SLACK = 4  # tokens: a window's text can split into a few more tokens than it had within the passage
 
 _NEGATIVE_LABELS = frozenset({"0", "label_0", "no", "não", "false", "negative", "contradiction"})
@@ -91,11 +86,11 @@ class CrossEncoderScorer:
         if not isinstance(model, str) or not model.strip():
             msg = f"model={model!r}; expected a Hugging Face id such as {EXAMPLES}, or a folder"
             raise ConfigurationError(msg)
-        _check_count("batch_size", batch_size, 1)
+        check_count("batch_size", batch_size, 1)
         if max_length is not None:
-            _check_count("max_length", max_length, MIN_LENGTH)
+            check_count("max_length", max_length, MIN_LENGTH)
         if positive_label is not None:
-            _check_count("positive_label", positive_label, 0, 1)
+            check_count("positive_label", positive_label, 0, 1)
         check_choice("long_documents", long_documents, LONG_DOCUMENTS)
         self.model_id = model
         self.batch_size = batch_size
@@ -152,16 +147,16 @@ class CrossEncoderScorer:
         except ImportError as error:
             feature = "CrossEncoderScorer"
             raise MissingExtraError(feature, "torch") from error
-        _check_device(self._device)
-        folder = locate(self.model_id, self.revision)
+        check_device(self._device)
+        folder = locate(self.model_id, self.revision, "leave the model out to use the bundled scorer")
         weights = check_files(folder, self.model_id)
         model = self._open(folder)
         check_head(model, weights, self.model_id)
-        check_tokenizer(model, folder, self.model_id)
-        _set_padding(model, self.model_id)
+        check_tokenizer(model.tokenizer, model.config, folder, self.model_id)
+        set_padding(model.tokenizer, model.config, self.model_id)
         return _Engine(
             model=model,
-            length=_length(model, self.max_length, self.model_id),
+            length=readable_length(model.tokenizer, model.model, self.max_length, self.model_id),
             positive=_positive_label(model, self.positive_label, self.model_id),
         )
 
@@ -170,7 +165,7 @@ class CrossEncoderScorer:
         from sentence_transformers import CrossEncoder
 
         try:
-            with _no_progress_bar():
+            with no_progress_bar():
                 return CrossEncoder(
                     str(folder),
                     device=self._device,
@@ -299,36 +294,6 @@ def _pair_length(model: Any, query: str, text: str) -> int:
     return int(preprocess([(query, text)], prompt=prompt)["input_ids"].shape[-1])
 
 
-def _set_padding(model: Any, model_id: str) -> None:
-    """Batches need padding; a tokenizer without a token for it pads with its end of sequence."""
-    tokenizer = model.tokenizer
-    if tokenizer.pad_token is None:
-        if tokenizer.eos_token is None:
-            msg = f"the tokenizer of {model_id!r} has neither a pad_token nor an eos_token; batches need one of them"
-            raise ModelError(msg)
-        tokenizer.pad_token = tokenizer.eos_token
-    config = model.config
-    if getattr(config, "pad_token_id", None) is None:
-        config.pad_token_id = tokenizer.pad_token_id
-
-
-def _length(model: Any, asked: int | None, model_id: str) -> int:
-    """Tokens of a pair: what the caller asked for, or what the model can read."""
-    tokenizer = model.tokenizer
-    positions = getattr(model.config, "max_position_embeddings", None) or 0
-    embeddings = getattr(getattr(model.model, "base_model", None), "embeddings", None)
-    padding = getattr(getattr(embeddings, "position_embeddings", None), "padding_idx", None)
-    if padding is not None:  # RoBERTa's positions start after that of the padding
-        positions -= padding + 1
-    limit = min(tokenizer.model_max_length or _NO_LIMIT, positions if positions > 0 else _NO_LIMIT)
-    if limit >= _NO_LIMIT:
-        return asked or DEFAULT_LENGTH
-    if asked is not None and asked > limit:
-        msg = f"max_length={asked}, but {model_id!r} reads at most {limit} tokens"
-        raise ConfigurationError(msg)
-    return int(asked or limit)
-
-
 def _positive_label(model: Any, asked: int | None, model_id: str) -> int | None:
     """The class that means relevant, of a model with two; None for a model with one output."""
     count = getattr(model, "num_labels", None) or model.config.num_labels
@@ -363,46 +328,3 @@ def positive_of(labels: Sequence[str]) -> int | None:
         if second in _NEGATIVE_LABELS or second.endswith(first):
             return 0
     return None
-
-
-def _check_device(device: str | None) -> None:
-    import torch
-
-    if device is None:
-        return
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        msg = f"device={device!r} cannot be used here ({reason(error)}); expected 'cpu', 'cuda', 'mps' or None"
-        raise ConfigurationError(msg) from error
-
-
-def _check_count(name: str, value: int, least: int, most: float = math.inf) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-        span = f"of at least {least}" if most == math.inf else f"from {least} to {most}"
-        msg = f"{name}={value!r}; expected a whole number {span}"
-        raise ConfigurationError(msg)
-
-
-@contextmanager
-def _no_progress_bar() -> Iterator[None]:
-    """Keep transformers' bar for loading weights off the screen, for this thread only."""
-    from transformers.utils import logging as transformers_logging
-
-    set_hook = getattr(transformers_logging, "set_tqdm_hook", None)
-    if set_hook is None:  # transformers 4 draws none
-        yield
-        return
-    thread = threading.get_ident()
-    previous = None
-
-    def hook(factory: Any, args: Any, kwargs: Any) -> Any:
-        if threading.get_ident() == thread:
-            return factory(*args, **{**kwargs, "disable": True})
-        return factory(*args, **kwargs) if previous is None else previous(factory, args, kwargs)
-
-    previous = set_hook(hook)
-    try:
-        yield
-    finally:
-        set_hook(previous)
