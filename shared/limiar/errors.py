@@ -8,6 +8,12 @@ LimiarError
 ├── ModelError
 │   ├── ModelNotFoundError              no such model, or its hub cannot be reached
 │   └── ModelDamagedError               the model's files cannot be read
+├── StoreError                          an index on disk cannot be used, or is closed
+│   ├── StoreNotFoundError              there is none in the folder
+│   ├── StoreLockedError                another writer has it open
+│   ├── StoreWriteError                 it cannot be written: read-only, or the disk is full
+│   ├── StoreDamagedError               its files cannot be read
+│   └── StoreVersionError               another version of limiar or of the engine wrote it
 ├── ScoringError (RuntimeError)         a scorer failed, or returned something that is not a score for each text
 └── NothingRelevantError                nothing passed the threshold and fallback="raise"
 """
@@ -49,6 +55,30 @@ class ModelNotFoundError(ModelError):
 
 class ModelDamagedError(ModelError):
     """The model's files cannot be read."""
+
+
+class StoreError(LimiarError):
+    """An index on disk cannot be used, or is closed."""
+
+
+class StoreNotFoundError(StoreError):
+    """There is no index in the folder."""
+
+
+class StoreLockedError(StoreError):
+    """Another writer has the index open."""
+
+
+class StoreWriteError(StoreError):
+    """The index cannot be written; what was committed before is kept."""
+
+
+class StoreDamagedError(StoreError):
+    """The index's files cannot be read."""
+
+
+class StoreVersionError(StoreError):
+    """Another version of limiar or of the engine wrote the index."""
 
 
 class ScoringError(LimiarError, RuntimeError):
