@@ -86,9 +86,6 @@ class Engine:
     def open(cls, folder: Path) -> Engine:
         """The index in `folder`."""
         with guard(folder, StoreDamagedError):
-            if (folder / _META).exists() and not tantivy.Index.is_compatible(str(folder)):
-                msg = f"{folder} was written by another version of tantivy; use that version, or rebuild the index"
-                raise StoreVersionError(msg)
             return cls(folder)
 
     # Reading
@@ -234,6 +231,9 @@ def guard(folder: Path, failure: type[StoreError]) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, KeyError) as error:
+        if "IncompatibleIndex" in str(error):
+            msg = f"{folder} was written by another version of tantivy; use that version, or rebuild the index"
+            raise StoreVersionError(msg) from error
         raise failure(_explained(folder, failure, error)) from error
     except BaseException as error:
         if type(error).__name__ != "PanicException":
