@@ -25,7 +25,7 @@ def test_one_term_a_line(arguments, terms, capsys) -> None:
 def test_standard_input(capsys, monkeypatch) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO("pregões\neletrônicos"))
     assert main(["analyze", "-"]) == 0
-    assert capsys.readouterr().out.split() == ["preg", "eletron"]
+    assert capsys.readouterr().out.split() == ["prego", "eletron"]
 
 
 def test_an_unknown_language(capsys) -> None:

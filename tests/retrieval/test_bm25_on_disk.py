@@ -117,7 +117,7 @@ def test_no_index(tmp_path) -> None:
 
 
 def test_a_second_writer_is_refused(folder) -> None:
-    with BM25Index.open(folder), pytest.raises(StoreLockedError, match="another writer has .* open; close it first"):
+    with BM25Index.open(folder), pytest.raises(StoreLockedError, match=r"another writer has .* open; close it first"):
         BM25Index.open(folder)
     BM25Index.open(folder).close()
 
