@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 
 import pytest
@@ -97,6 +98,41 @@ def test_a_filtered_search_still_fills_k(make) -> None:
     index.add(IndexDocument(str(n), {"text": "lei " + "geral " * (n % 7)}, {"n": n}) for n in range(500))
     assert len(index.search("lei", 10, filter={"n": {"$gte": 480}})) == 10
     assert len(index.search("lei", 10, filter={"n": {"$gte": 497}})) == 3
+
+
+def test_random_filters_mean_the_same_on_disk_and_in_memory(tmp_path) -> None:
+    draw = random.Random(5)
+    values = [*range(-3, 4), 0.5, -2.5, 2**60, 2**60 + 1, "", "a", "ab", "é", "🦜", None, True, False, ["a", 1, 2.5]]
+    documents = [
+        IndexDocument(str(n), {"text": "lei"}, {key: draw.choice(values) for key in "xy" if draw.random() < 0.8})
+        for n in range(300)
+    ]
+
+    def condition(depth=0):
+        kind = draw.choice(["value", "range", "in", "not", "and", "or"] if depth < 3 else ["value", "range", "in"])
+        if kind == "not":
+            return {"$not": condition(depth + 1)}
+        if kind in ("and", "or"):
+            return {f"${kind}": [condition(depth + 1) for _ in range(draw.randint(1, 3))]}
+        key = draw.choice("xyz")
+        if kind == "range":
+            low, high = draw.choice([(-2, 2.5), ("a", "é"), (2**60, 2**60 + 1)])
+            return {key: {draw.choice(["$gt", "$gte"]): low, draw.choice(["$lt", "$lte"]): high}}
+        if kind == "in":
+            return {key: {draw.choice(["$in", "$nin"]): draw.sample(values[:-1], 3)}}
+        return {key: draw.choice(values[:-1])}
+
+    memory = OkapiBM25()
+    memory.add(documents)
+    sizes = set()
+    with BM25Index.create(tmp_path / "index") as disk:
+        disk.add(documents)
+        for _ in range(200):
+            where = condition()
+            expected = set(found(memory.search("lei", 300, filter=where)))
+            assert set(found(disk.search("lei", 300, filter=where))) == expected, where
+            sizes.add(len(expected))
+    assert len(sizes) > 20
 
 
 def test_equal_scores_come_in_the_order_of_adding(make) -> None:

@@ -258,7 +258,7 @@ class BM25Index:
             if weight
             for term, count in counts.items()
         }
-        return [Hit(identity, score) for identity, score in self._engine.search(terms, k, condition)]
+        return self._engine.search(terms, k, condition)
 
     def ids(self) -> list[str]:
         """Every id, in the order in which the documents were added."""
