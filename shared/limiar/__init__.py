@@ -26,25 +26,43 @@ if TYPE_CHECKING:
         ModelNotFoundError,
         NothingRelevantError,
         ScoringError,
+        StoreDamagedError,
+        StoreError,
+        StoreLockedError,
+        StoreNotFoundError,
+        StoreVersionError,
+        StoreWriteError,
         VectorCacheError,
     )
     from limiar.rerank import Reranker, RerankResult, ScoredDocument
+    from limiar.retrieval.bm25 import BM25Index
+    from limiar.retrieval.documents import Hit, IndexDocument
+    from limiar.retrieval.fusion import Arm, ArmHit, FusedHit, fuse
+    from limiar.retrieval.okapi import OkapiBM25
     from limiar.scoring.cross_encoder import CrossEncoderScorer
     from limiar.scoring.late_interaction import LateInteractionScorer
     from limiar.scoring.protocol import Scorer, Scores
     from limiar.selection import Selection, SelectionPolicy, select
     from limiar.service import RerankerService, get_relevant_docs, reranker_service
+    from limiar.text.analyzer import Analyzer
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Analyzer",
+    "Arm",
+    "ArmHit",
+    "BM25Index",
     "BundledEncoder",
     "ConfigurationError",
     "CrossEncoderScorer",
     "Encoder",
     "EncoderError",
     "Estimate",
+    "FusedHit",
+    "Hit",
     "HuggingFaceEncoder",
+    "IndexDocument",
     "InputError",
     "InputTypeError",
     "LateInteractionScorer",
@@ -54,6 +72,7 @@ __all__ = [
     "ModelError",
     "ModelNotFoundError",
     "NothingRelevantError",
+    "OkapiBM25",
     "OpenAIEncoder",
     "RerankResult",
     "Reranker",
@@ -64,8 +83,15 @@ __all__ = [
     "ScoringError",
     "Selection",
     "SelectionPolicy",
+    "StoreDamagedError",
+    "StoreError",
+    "StoreLockedError",
+    "StoreNotFoundError",
+    "StoreVersionError",
+    "StoreWriteError",
     "VectorCacheError",
     "__version__",
+    "fuse",
     "get_relevant_docs",
     "reranker_service",
     "select",
@@ -90,13 +116,24 @@ _HOMES = {
         "NothingRelevantError",
         "ScoringError",
         "VectorCacheError",
+        "StoreDamagedError",
+        "StoreError",
+        "StoreLockedError",
+        "StoreNotFoundError",
+        "StoreVersionError",
+        "StoreWriteError",
     ],
     "limiar.rerank": ["RerankResult", "Reranker", "ScoredDocument"],
+    "limiar.retrieval.bm25": ["BM25Index"],
+    "limiar.retrieval.documents": ["Hit", "IndexDocument"],
+    "limiar.retrieval.fusion": ["Arm", "ArmHit", "FusedHit", "fuse"],
+    "limiar.retrieval.okapi": ["OkapiBM25"],
     "limiar.scoring.cross_encoder": ["CrossEncoderScorer"],
     "limiar.scoring.late_interaction": ["LateInteractionScorer"],
     "limiar.scoring.protocol": ["Scorer", "Scores"],
     "limiar.selection": ["Selection", "SelectionPolicy", "select"],
     "limiar.service": ["RerankerService", "get_relevant_docs", "reranker_service"],
+    "limiar.text.analyzer": ["Analyzer"],
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

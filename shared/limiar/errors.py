@@ -10,6 +10,12 @@ LimiarError
 │   └── ModelDamagedError               the model's files cannot be read
 ├── EncoderError (RuntimeError)         an encoder failed, or returned something that is not a vector for each text
 │   └── VectorCacheError                ... because its cache on disk cannot be used
+├── StoreError                          an index on disk cannot be used, or is closed
+│   ├── StoreNotFoundError              there is none in the folder
+│   ├── StoreLockedError                another writer has it open
+│   ├── StoreWriteError                 it cannot be written: read-only, or the disk is full
+│   ├── StoreDamagedError               its files cannot be read
+│   └── StoreVersionError               another version of limiar or of the engine wrote it
 ├── ScoringError (RuntimeError)         a scorer failed, or returned something that is not a score for each text
 └── NothingRelevantError                nothing passed the threshold and fallback="raise"
 """
@@ -59,6 +65,30 @@ class EncoderError(LimiarError, RuntimeError):
 
 class VectorCacheError(EncoderError):
     """An encoder's cache on disk cannot be opened, read or written."""
+
+
+class StoreError(LimiarError):
+    """An index on disk cannot be used, or is closed."""
+
+
+class StoreNotFoundError(StoreError):
+    """There is no index in the folder."""
+
+
+class StoreLockedError(StoreError):
+    """Another writer has the index open."""
+
+
+class StoreWriteError(StoreError):
+    """The index cannot be written; what was committed before is kept."""
+
+
+class StoreDamagedError(StoreError):
+    """The index's files cannot be read."""
+
+
+class StoreVersionError(StoreError):
+    """Another version of limiar or of the engine wrote the index."""
 
 
 class ScoringError(LimiarError, RuntimeError):

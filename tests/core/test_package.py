@@ -23,7 +23,17 @@ FRAMEWORKS = {
     "chromadb", "langchain", "langchain_classic", "langchain_core", "llama_index", "openai", "sentence_transformers",
     "torch", "transformers",
 }  # fmt: skip
-SLOW_OR_OPTIONAL = FRAMEWORKS | {"onnxruntime", "openvino", "rich", "sklearn", "tokenizers"}
+SLOW_OR_OPTIONAL = FRAMEWORKS | {
+    "bm25s",
+    "filelock",
+    "onnxruntime",
+    "openvino",
+    "rank_bm25",
+    "rich",
+    "sklearn",
+    "tantivy",
+    "tokenizers",
+}
 
 
 # Exports
@@ -31,13 +41,20 @@ SLOW_OR_OPTIONAL = FRAMEWORKS | {"onnxruntime", "openvino", "rich", "sklearn", "
 
 def test_the_names_of_limiar() -> None:
     assert limiar.__all__ == [
+        "Analyzer",
+        "Arm",
+        "ArmHit",
+        "BM25Index",
         "BundledEncoder",
         "ConfigurationError",
         "CrossEncoderScorer",
         "Encoder",
         "EncoderError",
         "Estimate",
+        "FusedHit",
+        "Hit",
         "HuggingFaceEncoder",
+        "IndexDocument",
         "InputError",
         "InputTypeError",
         "LateInteractionScorer",
@@ -47,6 +64,7 @@ def test_the_names_of_limiar() -> None:
         "ModelError",
         "ModelNotFoundError",
         "NothingRelevantError",
+        "OkapiBM25",
         "OpenAIEncoder",
         "RerankResult",
         "Reranker",
@@ -57,8 +75,15 @@ def test_the_names_of_limiar() -> None:
         "ScoringError",
         "Selection",
         "SelectionPolicy",
+        "StoreDamagedError",
+        "StoreError",
+        "StoreLockedError",
+        "StoreNotFoundError",
+        "StoreVersionError",
+        "StoreWriteError",
         "VectorCacheError",
         "__version__",
+        "fuse",
         "get_relevant_docs",
         "reranker_service",
         "select",
@@ -120,6 +145,8 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
         "limiar", "limiar.rerank", "limiar.selection", "limiar.service", "limiar.testing", "limiar.errors",
         "limiar.scoring.protocol", "limiar.scoring.resolve", "limiar.text.analyzer", "limiar.embeddings.protocol",
         "limiar.embeddings.huggingface", "limiar.embeddings.openai_api",
+        "limiar.retrieval.bm25",
+        "limiar.retrieval.fusion", "limiar.retrieval.okapi",
     ],
 )  # fmt: skip
 def test_importing_the_core_loads_nothing_heavy(module: str) -> None:
@@ -213,6 +240,11 @@ def test_every_error_is_a_limiar_error_and_exported(error: type[Exception]) -> N
         (errors.ScoringError, (RuntimeError,)),
         (errors.EncoderError, (RuntimeError,)),
         (errors.VectorCacheError, (errors.EncoderError,)),
+        (errors.StoreNotFoundError, (errors.StoreError,)),
+        (errors.StoreLockedError, (errors.StoreError,)),
+        (errors.StoreWriteError, (errors.StoreError,)),
+        (errors.StoreDamagedError, (errors.StoreError,)),
+        (errors.StoreVersionError, (errors.StoreError,)),
     ],
 )
 def test_the_error_tree(error: type[Exception], parents: tuple[type[Exception], ...]) -> None:

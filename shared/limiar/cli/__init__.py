@@ -46,11 +46,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from limiar.cli import demo, model
+    from limiar.cli import analyze, demo, model
 
     parser = argparse.ArgumentParser(prog="limiar", description="RAG that answers from relevant passages only.")
     parser.add_argument("--version", action="version", version=f"limiar {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    analyze.add_parser(commands)
     demo.add_parser(commands)
     model.add_parser(commands)
     return parser
