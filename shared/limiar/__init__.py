@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from limiar.embeddings.bundled import BundledEncoder
     from limiar.errors import (
+        ArmError,
         ConfigurationError,
         InputError,
         InputTypeError,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "ArmError",
     "BundledEncoder",
     "ConfigurationError",
     "CrossEncoderScorer",
@@ -62,6 +64,7 @@ __all__ = [
 _HOMES = {
     "limiar.embeddings.bundled": ["BundledEncoder"],
     "limiar.errors": [
+        "ArmError",
         "ConfigurationError",
         "InputError",
         "InputTypeError",

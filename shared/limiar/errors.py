@@ -8,11 +8,14 @@ LimiarError
 ├── ModelError
 │   ├── ModelNotFoundError              no such model, or its hub cannot be reached
 │   └── ModelDamagedError               the model's files cannot be read
+├── ArmError (RuntimeError)             an arm of a hybrid retrieval failed or was late
 ├── ScoringError (RuntimeError)         a scorer failed, or returned something that is not a score for each text
 └── NothingRelevantError                nothing passed the threshold and fallback="raise"
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 
 class LimiarError(Exception):
@@ -53,6 +56,14 @@ class ModelDamagedError(ModelError):
 
 class ScoringError(LimiarError, RuntimeError):
     """A scorer failed, or returned something that is not one score for each text."""
+
+
+class ArmError(LimiarError, RuntimeError):
+    """An arm of a hybrid retrieval failed or was late. `arms` names those that did; the cause is the first one's."""
+
+    def __init__(self, message: str, arms: Sequence[str]) -> None:
+        super().__init__(message)
+        self.arms = tuple(arms)
 
 
 class NothingRelevantError(LimiarError):
