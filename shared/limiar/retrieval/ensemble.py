@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from limiar.errors import ArmError, ConfigurationError, InputError
+from limiar.errors import ArmError, ConfigurationError, InputTypeError
 from limiar.retrieval.arms import ArmResults, OnArmError, arun_arms, check_arm_options, run_arms
 from limiar.retrieval.checks import check_count, check_weights
 from limiar.retrieval.fusion import DEFAULT_RRF_K, FUSION_METHODS, Arm, FusedHit, FusionMethod, fuse
@@ -160,13 +160,13 @@ def native_score(value: object) -> float | None:
     """An arm's score as a Python float, or None.
 
     Raises:
-        InputError: it is neither a number nor None.
+        InputTypeError: it is neither a number nor None.
     """
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        msg = f"a score is {value!r}; expected a number or None"
-        raise InputError(msg)
+        msg = f"a score is {type(value).__name__}; expected a number or None"
+        raise InputTypeError(msg)
     return float(value)
 
 
