@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
+from inspect import unwrap
 from typing import Any
 
 from llama_index.core.base.base_retriever import BaseRetriever
@@ -120,8 +121,8 @@ class HybridRetriever(BaseRetriever):
 
 def _is_async(retriever: BaseRetriever) -> bool:
     """Whether it has an async path of its own: LlamaIndex's default one blocks the event loop."""
-    kind = type(retriever)
-    return kind._aretrieve is not BaseRetriever._aretrieve or kind.aretrieve is not BaseRetriever.aretrieve  # noqa: SLF001
+    names = ("aretrieve", "_aretrieve")
+    return any(unwrap(getattr(type(retriever), name)) is not unwrap(getattr(BaseRetriever, name)) for name in names)
 
 
 def _candidates(arm: str, nodes: object) -> list[Candidate[NodeWithScore]]:

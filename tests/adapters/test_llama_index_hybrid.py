@@ -1,4 +1,4 @@
-"""`HybridRetriever` and `hybrid_rerank` in LlamaIndex: identity, hidden marks, async, and LlamaIndex's own consumers."""
+"""`HybridRetriever` and `hybrid_rerank` in LlamaIndex: identity, hidden marks, async, LlamaIndex's own consumers."""
 
 import asyncio
 import threading
@@ -39,6 +39,16 @@ class Listed(BaseRetriever):
     def _retrieve(self, query_bundle):
         self.threads.append(threading.current_thread().name)
         return self.nodes
+
+
+class Unchecked(Listed):
+    """Overrides the public method, past LlamaIndex's own checks."""
+
+    def __init__(self):
+        super().__init__([])
+
+    def retrieve(self, str_or_query_bundle):
+        return [TextNode(text="t")]
 
 
 def listed(*texts, score=None):
@@ -96,8 +106,10 @@ async def test_the_default_number_and_unfit_arguments():
         HybridRetriever([])
     with pytest.raises(InputTypeError, match="arm 'arm1' is str"):
         HybridRetriever(["bm25"])
-    with pytest.raises(ArmError, match="InputTypeError.*TextNode; expected a NodeWithScore"):
-        HybridRetriever([Listed([TextNode(text="t")]), listed()])._retrieve(QueryBundle("q"))
+    with pytest.raises(ArmError, match="arm 'arm1' failed: AttributeError"):
+        HybridRetriever([Listed([TextNode(text="t")]), listed()]).retrieve("q")
+    with pytest.raises(ArmError, match="InputTypeError: arm 'arm1' returned a TextNode; expected a NodeWithScore"):
+        HybridRetriever([Unchecked(), listed()]).retrieve("q")
 
 
 async def test_an_arm_without_an_async_path_does_not_block_the_loop():

@@ -132,7 +132,7 @@ def test_a_late_arm(on_error):
             assert results.found == {"fast": 1}
             assert results.skipped == {"late": "TimeoutError: no answer within 0.1 s"}
         else:
-            with pytest.raises(ArmError, match="arm 'late' is late: no answer within 0.1 s") as caught:
+            with pytest.raises(ArmError, match=r"arm 'late' is late: no answer within 0\.1 s") as caught:
                 run_arms({"late": late, "fast": lambda: 1}, timeout=0.1)
             assert isinstance(caught.value.__cause__, TimeoutError)
         assert not returned.is_set()
