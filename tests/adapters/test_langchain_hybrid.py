@@ -112,7 +112,7 @@ async def test_runnables_are_arms():
 
 
 async def test_an_arm_that_returns_no_documents_has_failed():
-    with pytest.raises(ArmError, match="arm 'arm1' failed: InputTypeError.*returned str"):
+    with pytest.raises(ArmError, match=r"arm 'arm1' failed: InputTypeError.*returned str"):
         HybridRetriever(retrievers=[RunnableLambda(lambda query: "text")]).invoke("q")
     with pytest.raises(ArmError, match="returned a str; expected a langchain_core Document"):
         await HybridRetriever(retrievers=[RunnableLambda(lambda query: ["text"])]).ainvoke("q")
