@@ -236,6 +236,15 @@ async def test_a_failing_arm_is_skipped_if_allowed(ask, caplog):
     assert "gone" not in "".join(r.getMessage() for r in caplog.records if r.name == "limiar")
 
 
+async def test_a_score_that_is_not_finite_is_the_arms_failure():
+    for way in (through_langchain, through_llama_index):
+        arms = Arms(bm25=BM25, dense=[("a", float("nan"))])
+        result = await way(arms, 10, {"on_error": "skip"}, is_async=False)
+        assert result[0][1]["retrieval_skipped"] == {
+            "dense": "InputError: a score is nan; expected a finite number or None"
+        }
+
+
 async def test_a_slow_arm(ask):
     never = threading.Event()
     try:

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from limiar.errors import ArmError, ConfigurationError, InputTypeError
+from limiar.errors import ArmError, ConfigurationError, InputError, InputTypeError
 from limiar.retrieval import arms as arms_module
 from limiar.retrieval.arms import arun_arms, in_arm_thread, run_arms
 from limiar.retrieval.ensemble import Candidate, Ensemble, named_arms, native_score
@@ -313,6 +313,9 @@ def test_native_scores():
     assert native_score(None) is None
     for unfit in ("0.5", True, []):
         with pytest.raises(InputTypeError):
+            native_score(unfit)
+    for unfit in (float("nan"), numpy.float32("inf")):
+        with pytest.raises(InputError, match="expected a finite number"):
             native_score(unfit)
 
 

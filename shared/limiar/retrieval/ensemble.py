@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import numbers
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from limiar.errors import ArmError, ConfigurationError, InputTypeError
+from limiar.errors import ArmError, ConfigurationError, InputError, InputTypeError
 from limiar.retrieval.arms import ArmResults, OnArmError, arun_arms, check_arm_options, run_arms
 from limiar.retrieval.checks import check_count, check_weights
 from limiar.retrieval.fusion import DEFAULT_RRF_K, FUSION_METHODS, Arm, FusedHit, FusionMethod, fuse
@@ -161,12 +162,16 @@ def native_score(value: object) -> float | None:
 
     Raises:
         InputTypeError: it is neither a number nor None.
+        InputError: it is not finite.
     """
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         msg = f"a score is {type(value).__name__}; expected a number or None"
         raise InputTypeError(msg)
+    if not math.isfinite(value):
+        msg = f"a score is {float(value)}; expected a finite number or None"
+        raise InputError(msg)
     return float(value)
 
 
