@@ -1,16 +1,19 @@
 """limiar for LlamaIndex: keep the nodes that are relevant, with calibrated scores, by a threshold.
 
-`LimiarRerank` is a node postprocessor, `LimiarEmbedding` limiar's encoders as an embedding model.
+`LimiarRerank` is a node postprocessor, `LimiarEmbedding` limiar's encoders as an embedding model, `HybridRetriever`
+asks several retrievers and fuses what they find, `hybrid_rerank` does all of it in one call.
 """
 
 from limiar.errors import MissingExtraError
 
 try:
     from llama_index_limiar.embeddings import LimiarEmbedding
+    from llama_index_limiar.hybrid import HybridRetriever
+    from llama_index_limiar.pipeline import RerankedRetriever, hybrid_rerank
     from llama_index_limiar.postprocessor import LimiarRerank
 except ModuleNotFoundError as error:
     if (error.name or "").partition(".")[0] != "llama_index":
         raise
     raise MissingExtraError("llama_index_limiar", "llama-index") from error  # noqa: EM101
 
-__all__ = ["LimiarEmbedding", "LimiarRerank"]
+__all__ = ["HybridRetriever", "LimiarEmbedding", "LimiarRerank", "RerankedRetriever", "hybrid_rerank"]

@@ -17,6 +17,7 @@ from limiar.rerank import OnError, Reranker, RerankResult, ScoredDocument
 from limiar.scoring.protocol import Scorer
 from limiar.scoring.resolve import choose_scorer
 from limiar.selection import DEFAULT_THRESHOLD, DEFAULT_TOP_K, FallbackPolicy
+from llama_index_limiar.nodes import marked_copy
 
 dispatcher = get_dispatcher(__name__)
 
@@ -169,18 +170,8 @@ def _marked(item: NodeWithScore, scored: ScoredDocument, error: str | None) -> N
     added = marks(scored, error)
     if incoming is not None:
         added["retrieval_score"] = incoming
-    node = item.node.model_copy(
-        update={
-            "metadata": {**_unmarked(item.node.metadata), **added},
-            "excluded_embed_metadata_keys": _extended(item.node.excluded_embed_metadata_keys, added),
-            "excluded_llm_metadata_keys": _extended(item.node.excluded_llm_metadata_keys, added),
-        }
-    )
+    node = marked_copy(item.node, _unmarked(item.node.metadata), added)
     return item.model_copy(update={"node": node, "score": incoming if error is not None else scored.score})
-
-
-def _extended(excluded: list[str], keys: Iterable[str]) -> list[str]:
-    return [*excluded, *(key for key in keys if key not in excluded)]
 
 
 def _unmarked(metadata: dict[str, Any]) -> dict[str, Any]:

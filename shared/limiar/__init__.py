@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from limiar.embeddings.openai_api import OpenAIEncoder
     from limiar.embeddings.protocol import Encoder
     from limiar.errors import (
+        ArmError,
         ConfigurationError,
         EncoderError,
         InputError,
@@ -51,6 +52,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Analyzer",
     "Arm",
+    "ArmError",
     "ArmHit",
     "BM25Index",
     "BundledEncoder",
@@ -104,6 +106,7 @@ _HOMES = {
     "limiar.embeddings.openai_api": ["OpenAIEncoder"],
     "limiar.embeddings.protocol": ["Encoder"],
     "limiar.errors": [
+        "ArmError",
         "ConfigurationError",
         "EncoderError",
         "InputError",

@@ -16,11 +16,14 @@ LimiarError
 │   ├── StoreWriteError                 it cannot be written: read-only, or the disk is full
 │   ├── StoreDamagedError               its files cannot be read
 │   └── StoreVersionError               another version of limiar or of the engine wrote it
+├── ArmError (RuntimeError)             an arm of a hybrid retrieval failed or was late
 ├── ScoringError (RuntimeError)         a scorer failed, or returned something that is not a score for each text
 └── NothingRelevantError                nothing passed the threshold and fallback="raise"
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 
 class LimiarError(Exception):
@@ -93,6 +96,14 @@ class StoreVersionError(StoreError):
 
 class ScoringError(LimiarError, RuntimeError):
     """A scorer failed, or returned something that is not one score for each text."""
+
+
+class ArmError(LimiarError, RuntimeError):
+    """An arm of a hybrid retrieval failed or was late. `arms` names those that did; the cause is the first one's."""
+
+    def __init__(self, message: str, arms: Sequence[str]) -> None:
+        super().__init__(message)
+        self.arms = tuple(arms)
 
 
 class NothingRelevantError(LimiarError):

@@ -43,6 +43,7 @@ def test_the_names_of_limiar() -> None:
     assert limiar.__all__ == [
         "Analyzer",
         "Arm",
+        "ArmError",
         "ArmHit",
         "BM25Index",
         "BundledEncoder",
@@ -92,12 +93,23 @@ def test_the_names_of_limiar() -> None:
 
 def test_the_names_of_langchain_limiar() -> None:
     pytest.importorskip("langchain_core")
-    assert importlib.import_module("langchain_limiar").__all__ == ["LimiarEmbeddings", "LimiarRerank"]
+    assert importlib.import_module("langchain_limiar").__all__ == [
+        "HybridRetriever",
+        "LimiarEmbeddings",
+        "LimiarRerank",
+        "hybrid_rerank",
+    ]
 
 
 def test_the_names_of_llama_index_limiar() -> None:
     pytest.importorskip("llama_index.core")
-    assert importlib.import_module("llama_index_limiar").__all__ == ["LimiarEmbedding", "LimiarRerank"]
+    assert importlib.import_module("llama_index_limiar").__all__ == [
+        "HybridRetriever",
+        "LimiarEmbedding",
+        "LimiarRerank",
+        "RerankedRetriever",
+        "hybrid_rerank",
+    ]
 
 
 @pytest.mark.parametrize("name", limiar.__all__)
@@ -147,6 +159,7 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
         "limiar.embeddings.huggingface", "limiar.embeddings.openai_api",
         "limiar.retrieval.bm25",
         "limiar.retrieval.fusion", "limiar.retrieval.okapi",
+        "limiar.retrieval.ensemble",
     ],
 )  # fmt: skip
 def test_importing_the_core_loads_nothing_heavy(module: str) -> None:
@@ -237,6 +250,7 @@ def test_every_error_is_a_limiar_error_and_exported(error: type[Exception]) -> N
         (errors.MissingExtraError, (ImportError,)),
         (errors.ModelNotFoundError, (errors.ModelError,)),
         (errors.ModelDamagedError, (errors.ModelError,)),
+        (errors.ArmError, (RuntimeError,)),
         (errors.ScoringError, (RuntimeError,)),
         (errors.EncoderError, (RuntimeError,)),
         (errors.VectorCacheError, (errors.EncoderError,)),

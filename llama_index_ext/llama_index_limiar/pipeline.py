@@ -1,0 +1,75 @@
+"""`hybrid_rerank`: first stages, fusion and reranking in one call."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from llama_index.core.base.base_retriever import BaseRetriever
+from llama_index.core.callbacks import CallbackManager
+from llama_index.core.instrumentation import get_dispatcher  # type: ignore[attr-defined]
+from llama_index.core.schema import NodeWithScore, QueryBundle
+
+from llama_index_limiar.hybrid import HybridRetriever
+from llama_index_limiar.postprocessor import LimiarRerank
+
+dispatcher = get_dispatcher(__name__)
+
+
+class RerankedRetriever(BaseRetriever):
+    """A retriever whose nodes are reranked: for everything that takes a retriever and no postprocessors.
+
+    Args:
+        retriever: the first stage.
+        reranker: None for `LimiarRerank()`.
+        callback_manager: as for every retriever.
+    """
+
+    def __init__(
+        self,
+        retriever: BaseRetriever,
+        reranker: LimiarRerank | None = None,
+        *,
+        callback_manager: CallbackManager | None = None,
+    ) -> None:
+        self.retriever = retriever
+        self.reranker = LimiarRerank() if reranker is None else reranker
+        super().__init__(callback_manager=callback_manager)
+
+    def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
+        nodes = self.retriever.retrieve(query_bundle)
+        return self.reranker.postprocess_nodes(nodes, query_bundle=query_bundle)
+
+    @dispatcher.span
+    async def _aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
+        nodes = await self.retriever.aretrieve(query_bundle)
+        return await self.reranker.apostprocess_nodes(nodes, query_bundle=query_bundle)
+
+
+def hybrid_rerank(
+    retrievers: Mapping[str, BaseRetriever] | Sequence[BaseRetriever],
+    reranker: LimiarRerank | None = None,
+    *,
+    similarity_top_k: int = 500,
+    **hybrid: Any,
+) -> RerankedRetriever:
+    """Ask the first stages, fuse, rerank the best `similarity_top_k` and keep what is relevant.
+
+    Args:
+        retrievers: as for `HybridRetriever`. Set each to bring about `similarity_top_k` nodes itself.
+        reranker: None for `LimiarRerank()`: the best 3 with a score of at least 0.45, by the bundled scorer.
+        similarity_top_k: how many fused nodes are reranked.
+        **hybrid: the other arguments of `HybridRetriever`: weights, fusion, timeout, on_error, ...
+
+    Returns:
+        A retriever, for a query engine, a chat engine or a tool.
+
+    Example:
+        ```python
+        from llama_index.core.query_engine import RetrieverQueryEngine
+        from llama_index_limiar import hybrid_rerank
+
+        retriever = hybrid_rerank({"bm25": bm25, "dense": dense}, timeout=2.0, on_error="skip")
+        query_engine = RetrieverQueryEngine.from_args(retriever)
+        ```
+    """
+    first_stage = HybridRetriever(retrievers, similarity_top_k=similarity_top_k, **hybrid)
+    return RerankedRetriever(first_stage, reranker, callback_manager=hybrid.get("callback_manager"))
