@@ -194,12 +194,15 @@ class Engine:
             self.refresh()
 
     def abort(self) -> None:
-        """Forget what was put and removed since the last commit."""
+        """Forget what was put and removed since the last commit, and free its space."""
         writer, self._writer = self._writer, None
         self._pending.clear()
         if writer is not None:
             with contextlib.suppress(ValueError):
                 writer.rollback()
+            del writer
+            with contextlib.suppress(ValueError):
+                self._begin()
 
     def close(self) -> None:
         """Let background merges end, and free the engine's lock."""
@@ -211,6 +214,7 @@ class Engine:
     def _begin(self) -> tantivy.IndexWriter:
         if self._writer is None:
             self._writer = self._index.writer(_HEAP_BYTES, 1)
+            self._writer.garbage_collect_files()
             searcher = self.refresh().searcher
             last = searcher.search(Query.all_query(), 1, count=False, order_by_field="key").hits
             self._next_key = int(last[0][0]) + 1 if last else 0
