@@ -20,6 +20,7 @@ lint: $(VENV)/.dev
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/quality.py --data $(DATA)
 	$(BIN)/python benchmarks/rerank.py --data $(DATA)
+	$(BIN)/python benchmarks/hybrid.py --data $(DATA)
 
 clean:
 	rm -rf $(VENV)
