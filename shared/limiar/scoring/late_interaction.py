@@ -57,7 +57,7 @@ class LateInteractionScorer:
     """Scores passages with the bundled encoder: no download, no key, no torch; Portuguese and English.
 
     The model is loaded at the first use or by `warm_up()`. Passages are kept by content, so that one seen before costs
-    about a hundredth of a new one. Passages longer than the encoder's 512 pieces are scored in overlapping windows and
+    little (`benchmarks/rerank.py`). Passages longer than the encoder's 512 pieces are scored in overlapping windows and
     the best window counts (MaxP); of very long ones the first 32 windows (about 12,000 pieces) are read, and the
     result's `truncated` names them. Thread-safe.
 
