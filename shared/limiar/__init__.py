@@ -31,14 +31,19 @@ if TYPE_CHECKING:
         StoreError,
         StoreLockedError,
         StoreNotFoundError,
+        StoreUnreachableError,
         StoreVersionError,
         StoreWriteError,
         VectorCacheError,
     )
     from limiar.rerank import Reranker, RerankResult, ScoredDocument
     from limiar.retrieval.bm25 import BM25Index
+    from limiar.retrieval.document_store import StoredDocument
     from limiar.retrieval.documents import Hit, IndexDocument
     from limiar.retrieval.fusion import Arm, ArmHit, FusedHit, fuse
+    from limiar.retrieval.hybrid_index import HybridIndex
+    from limiar.retrieval.index_health import ArmHealth, IndexHealth
+    from limiar.retrieval.index_results import AddReport, HybridHit, HybridResult, HybridStats
     from limiar.retrieval.okapi import OkapiBM25
     from limiar.scoring.cross_encoder import CrossEncoderScorer
     from limiar.scoring.late_interaction import LateInteractionScorer
@@ -50,9 +55,11 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "AddReport",
     "Analyzer",
     "Arm",
     "ArmError",
+    "ArmHealth",
     "ArmHit",
     "BM25Index",
     "BundledEncoder",
@@ -64,7 +71,12 @@ __all__ = [
     "FusedHit",
     "Hit",
     "HuggingFaceEncoder",
+    "HybridHit",
+    "HybridIndex",
+    "HybridResult",
+    "HybridStats",
     "IndexDocument",
+    "IndexHealth",
     "InputError",
     "InputTypeError",
     "LateInteractionScorer",
@@ -89,8 +101,10 @@ __all__ = [
     "StoreError",
     "StoreLockedError",
     "StoreNotFoundError",
+    "StoreUnreachableError",
     "StoreVersionError",
     "StoreWriteError",
+    "StoredDocument",
     "VectorCacheError",
     "__version__",
     "fuse",
@@ -123,13 +137,18 @@ _HOMES = {
         "StoreError",
         "StoreLockedError",
         "StoreNotFoundError",
+        "StoreUnreachableError",
         "StoreVersionError",
         "StoreWriteError",
     ],
     "limiar.rerank": ["RerankResult", "Reranker", "ScoredDocument"],
     "limiar.retrieval.bm25": ["BM25Index"],
+    "limiar.retrieval.document_store": ["StoredDocument"],
     "limiar.retrieval.documents": ["Hit", "IndexDocument"],
     "limiar.retrieval.fusion": ["Arm", "ArmHit", "FusedHit", "fuse"],
+    "limiar.retrieval.hybrid_index": ["HybridIndex"],
+    "limiar.retrieval.index_health": ["ArmHealth", "IndexHealth"],
+    "limiar.retrieval.index_results": ["AddReport", "HybridHit", "HybridResult", "HybridStats"],
     "limiar.retrieval.okapi": ["OkapiBM25"],
     "limiar.scoring.cross_encoder": ["CrossEncoderScorer"],
     "limiar.scoring.late_interaction": ["LateInteractionScorer"],

@@ -15,7 +15,8 @@ LimiarError
 │   ├── StoreLockedError                another writer has it open
 │   ├── StoreWriteError                 it cannot be written: read-only, or the disk is full
 │   ├── StoreDamagedError               its files cannot be read
-│   └── StoreVersionError               another version of limiar or of the engine wrote it
+│   ├── StoreVersionError               another version of limiar or of the engine wrote it
+│   └── StoreUnreachableError           the server that holds a part of it does not answer
 ├── ArmError (RuntimeError)             an arm of a hybrid retrieval failed or was late
 ├── ScoringError (RuntimeError)         a scorer failed, or returned something that is not a score for each text
 └── NothingRelevantError                nothing passed the threshold and fallback="raise"
@@ -92,6 +93,10 @@ class StoreDamagedError(StoreError):
 
 class StoreVersionError(StoreError):
     """Another version of limiar or of the engine wrote the index."""
+
+
+class StoreUnreachableError(StoreError):
+    """The server that holds a part of the index does not answer."""
 
 
 class ScoringError(LimiarError, RuntimeError):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import shutil
 import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -25,7 +24,7 @@ from limiar.inputs import encodable
 from limiar.retrieval.checks import check_count, check_weights
 from limiar.retrieval.documents import Hit, IndexDocument, check_documents, check_ids, checked_fields
 from limiar.retrieval.filters import parse_filter
-from limiar.retrieval.store import LOCK, MANIFEST, lock_for_writing, read_manifest, write_manifest
+from limiar.retrieval.store import MANIFEST, clear_unfinished, lock_for_writing, read_manifest, write_manifest
 from limiar.text.analyzer import Analyzer
 
 if TYPE_CHECKING:
@@ -127,7 +126,7 @@ class BM25Index:
             raise StoreWriteError(msg) from error
         lock = lock_for_writing(folder)
         with _released_on_error(lock):
-            _clear_unfinished(folder)
+            clear_unfinished(folder, [_ENGINE])
             engine = Engine.create(folder / _ENGINE, len(weights))
             facts: dict[str, object] = {
                 "engine": _ENGINE,
@@ -260,10 +259,14 @@ class BM25Index:
         }
         return self._engine.search(terms, k, condition)
 
-    def ids(self) -> list[str]:
-        """Every id, in the order in which the documents were added."""
+    def ids(self, *, filter: Mapping[str, Any] | None = None) -> list[str]:  # noqa: A002
+        """Every id, or those of the documents that pass the filter, in the order in which they were added.
+
+        Raises:
+            InputError: the filter cannot be used.
+        """
         self._check_open()
-        return self._engine.all_ids()
+        return self._engine.ids(parse_filter(filter))
 
     def verify(self) -> None:
         """Read every file and compare its checksum.
@@ -360,19 +363,6 @@ def _settings(folder: Path, manifest: Mapping[str, Any]) -> tuple[Analyzer, dict
 def _fingerprint(analyzer: Analyzer) -> str:
     """Changes if a text that has tokens of every kind is analysed to other terms."""
     return hashlib.sha256("\n".join(analyzer(_PROBE)).encode()).hexdigest()[:16]
-
-
-def _clear_unfinished(folder: Path) -> None:
-    """Remove what a `create` that was killed left behind; refuse a folder with anything else in it."""
-    if (folder / MANIFEST).exists():
-        msg = f"{folder} already holds an index; open it with BM25Index.open, or choose another folder"
-        raise StoreError(msg)
-    ours = {LOCK, f"{MANIFEST}.part", _ENGINE}
-    foreign = sorted(path.name for path in folder.iterdir() if path.name not in ours)
-    if foreign:
-        msg = f"{folder} holds other files ({', '.join(foreign[:3])}); choose a new or an empty folder"
-        raise StoreError(msg)
-    shutil.rmtree(folder / _ENGINE, ignore_errors=True)
 
 
 @contextlib.contextmanager

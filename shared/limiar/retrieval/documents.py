@@ -44,6 +44,7 @@ class CheckedDocument:
 
     id: str
     fields: Mapping[str, str]
+    metadata: Mapping[str, object]
     terms: frozenset[bytes]
 
 
@@ -66,6 +67,7 @@ def check_documents(documents: object, known: Iterable[str]) -> Iterator[Checked
         yield CheckedDocument(
             check_id(document.id, where),
             _checked_texts(document.fields, names, where),
+            document.metadata,
             filter_terms(document.metadata, where),
         )
 

@@ -125,10 +125,10 @@ class Engine:
         best_first = sorted(zip(map(neg, scores), keys, ids, strict=True))
         return [Hit(identity, -negative) for negative, _, identity in best_first]
 
-    def all_ids(self) -> list[str]:
-        """Every id, in the order in which the documents were added."""
+    def ids(self, condition: Filter | None) -> list[str]:
+        """The ids of the documents that pass, in the order in which they were added."""
         with guard(self._folder, StoreDamagedError):
-            keys, ids = self._find(Query.all_query())
+            keys, ids = self._find(Query.all_query() if condition is None else self._condition(condition))
         return [identity for _, identity in sorted(zip(keys, ids, strict=True))]
 
     def present(self, ids: Sequence[str]) -> set[str]:

@@ -116,22 +116,35 @@ class Ensemble:
         check_count("limit", limit)
         return self._fused(await arun_arms(arms, timeout=self.timeout, on_error=self.on_error), limit)
 
-    def _fused(self, results: ArmResults[Sequence[Candidate[T]]], limit: int) -> EnsembleResult[T]:
+    def fused(
+        self, results: ArmResults[Sequence[tuple[str, float | None]]], limit: int | None = None
+    ) -> list[FusedHit]:
+        """Fuse what the arms found, as (id, score), best first.
+
+        Raises:
+            ArmError: no arm with a weight above 0 is left.
+            InputError: the fusion needs scores and an arm has none.
+        """
         weights = {name: self.weights[name] for name in self.names if name in results.found}
         if not any(weights.values()):
             reasons = "; ".join(f"{name}: {reason}" for name, reason in results.skipped.items())
             msg = f"every arm with a weight above 0 failed: {reasons}"
             raise ArmError(msg, list(results.skipped))
-        found = {name: results.found[name] for name in weights}
-        arms = [Arm(name, [(c.id, c.score) for c in hits], name in self.drop_zero) for name, hits in found.items()]
-        fused = fuse(arms, method=self.fusion, weights=weights, rrf_k=self.rrf_k, limit=limit)
-        items: dict[str, dict[str, T]] = {name: {} for name in found}
-        for name, hits in found.items():
+        arms = [Arm(name, results.found[name], name in self.drop_zero) for name in weights]
+        return fuse(arms, method=self.fusion, weights=weights, rrf_k=self.rrf_k, limit=limit)
+
+    def _fused(self, results: ArmResults[Sequence[Candidate[T]]], limit: int) -> EnsembleResult[T]:
+        pairs: dict[str, Sequence[tuple[str, float | None]]] = {
+            name: [(c.id, c.score) for c in hits] for name, hits in results.found.items()
+        }
+        fused = self.fused(ArmResults(pairs, results.skipped), limit)
+        items: dict[str, dict[str, T]] = {name: {} for name in results.found}
+        for name, hits in results.found.items():
             for candidate in hits:
                 items[name].setdefault(candidate.id, candidate.item)
 
         def best(hit: FusedHit) -> T:
-            counted = (name for name in weights if weights[name] and name in hit.arms)
+            counted = (name for name in self.names if self.weights[name] and name in hit.arms)
             return items[min(counted, key=lambda name: hit.arms[name].rank)][hit.id]
 
         return EnsembleResult([FusedItem(best(hit), hit) for hit in fused], results.skipped)

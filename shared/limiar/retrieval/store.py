@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from limiar.errors import (
     MissingExtraError,
     StoreDamagedError,
+    StoreError,
     StoreLockedError,
     StoreNotFoundError,
     StoreVersionError,
@@ -98,6 +101,31 @@ def lock_for_writing(folder: Path) -> BaseFileLock:
         msg = f"{folder} cannot be written ({error.strerror}); open it with read_only=True to search"
         raise StoreWriteError(msg) from error
     return lock
+
+
+def clear_unfinished(folder: Path, ours: Sequence[str]) -> None:
+    """Remove from `folder` what a `create` that was killed left behind.
+
+    Args:
+        folder: of the index to be made.
+        ours: the names of its files and folders.
+
+    Raises:
+        StoreError: there is an index, or anything else.
+    """
+    if (folder / MANIFEST).exists():
+        msg = f"{folder} already holds an index; open it, or choose another folder"
+        raise StoreError(msg)
+    foreign = sorted(path.name for path in folder.iterdir() if path.name not in {LOCK, f"{MANIFEST}.part", *ours})
+    if foreign:
+        msg = f"{folder} holds other files ({', '.join(foreign[:3])}); choose a new or an empty folder"
+        raise StoreError(msg)
+    for name in ours:
+        path = folder / name
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def _sync_folder(folder: Path) -> None:
