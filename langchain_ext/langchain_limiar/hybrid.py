@@ -45,7 +45,7 @@ class HybridRetriever(BaseRetriever):
         score_key: the metadata key in which the arms' documents carry their score, for all arms or by arm name.
         drop_zero: the arms, usually BM25, whose hits with a score of zero or below are no hits.
         timeout: seconds that each arm may take. Sync, a late arm's thread works on unnoticed until it returns, and
-            does not hold up the end of the program; async, a late arm is cancelled.
+            holds up the end of the program for a second at most; async, a late arm is cancelled.
         on_error: "raise" `ArmError` for an arm that fails or is late, or "skip" it, marked and logged. When no arm is
             left it always raises.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import concurrent.futures
 import contextvars
 import logging
@@ -10,6 +11,7 @@ import math
 import os
 import threading
 import time
+import weakref
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -24,6 +26,7 @@ OnArmError = Literal["raise", "skip"]
 ON_ARM_ERROR_POLICIES: tuple[str, ...] = get_args(OnArmError)
 
 MAX_ARM_THREADS = 64
+_EXIT_SECONDS = 1.0
 
 T = TypeVar("T")
 
@@ -51,8 +54,8 @@ def run_arms(
     limit runs in the calling thread: arms that ask arms in turn cannot lock each other out.
 
     A thread cannot be stopped. One whose arm is late, or whose sibling failed under "raise", works on until the arm
-    returns; what it returns is discarded, it counts against `MAX_ARM_THREADS` until then, and being a daemon it does
-    not hold up the end of the program. Give the arms' own clients a timeout as well.
+    returns; what it returns is discarded, it counts against `MAX_ARM_THREADS` until then, and being a daemon it holds
+    up the end of the program for a second at most. Give the arms' own clients a timeout as well.
 
     Args:
         arms: name to callable; at least one.
@@ -178,8 +181,10 @@ def _start(future: Future[T], function: Callable[[], T]) -> None:
         finally:
             slots.release()
 
+    thread = threading.Thread(target=work, name="limiar-arm", daemon=True)
     try:
-        threading.Thread(target=work, name="limiar-arm", daemon=True).start()
+        thread.start()
+        _threads.add(thread)
     except RuntimeError as error:  # the system has no thread left
         slots.release()
         future.set_exception(error)
@@ -207,6 +212,15 @@ def _ignore_outcome(task: asyncio.Future[T]) -> None:
 
 
 _slots = threading.BoundedSemaphore(MAX_ARM_THREADS)
+_threads: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
+
+
+@atexit.register
+def _let_threads_end() -> None:
+    """A thread that ends in a C++ library while the interpreter goes away aborts the process: wait, but not for long."""
+    deadline = time.monotonic() + _EXIT_SECONDS
+    for thread in list(_threads):
+        thread.join(max(0.0, deadline - time.monotonic()))
 
 
 def _forget_slots() -> None:
