@@ -79,9 +79,9 @@ class ChromaVectors:
             return [int(key) for key in self._collections[name].get(include=[])["ids"]]
 
     def nearest(
-        self, name: str, vector: FloatArray, k: int, among: Sequence[int] | None = None
-    ) -> list[tuple[int, float]]:
-        """The keys whose vectors are nearest to `vector`, nearest first, with the cosine, in [-1, 1].
+        self, name: str, vector: FloatArray, k: int, among: Sequence[str] | None = None
+    ) -> list[tuple[str, float]]:
+        """The keys, as text, whose vectors are nearest to `vector`, nearest first, with the cosine, in [-1, 1].
 
         The search is approximate (HNSW), except where `among` is short.
 
@@ -97,13 +97,15 @@ class ChromaVectors:
         """
         if among is not None and not among:
             return []
-        allowed = None if among is None else [str(key) for key in among]
         with self._gate.shared(), self._translated(StoreDamagedError, "be searched"):
             found = self._collections[name].query(
-                query_embeddings=vector[None].astype(np.float32), ids=allowed, n_results=k, include=["distances"]
+                query_embeddings=vector[None].astype(np.float32),
+                ids=None if among is None else list(among),
+                n_results=k,
+                include=["distances"],
             )
             ids, distances = found["ids"][0], (found["distances"] or [[]])[0]
-        return [(int(key), 1.0 - gap) for key, gap in zip(ids, distances, strict=True) if math.isfinite(gap)]
+        return [(key, 1.0 - gap) for key, gap in zip(ids, distances, strict=True) if math.isfinite(gap)]
 
     def probe(self, name: str) -> None:
         """Search for one of the vectors that are there, if any: Chroma has no check of its files.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, TypeAlias, get_args
 
 from limiar.errors import ConfigurationError, InputError
 from limiar.retrieval.checks import check_count, check_weights
@@ -15,6 +15,9 @@ FusionMethod = Literal["rrf", "relative", "distribution"]
 FUSION_METHODS: tuple[str, ...] = get_args(FusionMethod)
 
 DEFAULT_RRF_K = 60
+
+
+Ranked: TypeAlias = dict[str, tuple[int, float | None]]
 
 
 @dataclass(frozen=True)
@@ -102,45 +105,48 @@ def fuse(
         check_count("limit", limit)
     weight_of = check_weights("arm", weights, names)
     ranked = {arm.name: _ranked(arm) for arm in arms}
-    points = {name: _points(name, ranked[name], method, rrf_k) if weight else {} for name, weight in weight_of.items()}
+    shares: dict[str, list[float]] = {}
+    best: dict[str, tuple[int, int]] = {}
+    for position, name in enumerate(names):
+        if weight_of[name]:
+            worth = _points(name, ranked[name], method, rrf_k)
+            for rank, (document, points) in enumerate(worth.items(), 1):
+                shares.setdefault(document, []).append(weight_of[name] * points)
+                if document not in best or rank < best[document][0]:
+                    best[document] = (rank, position)
     total = 1.0 if method == "rrf" else math.fsum(weight_of.values())
-
-    def fused(document: str) -> FusedHit:
-        found = {name: hits[document] for name, hits in ranked.items() if document in hits}
-        shares = (weight_of[name] * points[name].get(document, 0.0) for name in found)
-        return FusedHit(document, math.fsum(shares) / total, found)
-
-    def order(hit: FusedHit) -> tuple[float, int, int]:
-        best, arm = min((hit.arms[name].rank, names.index(name)) for name in hit.arms if weight_of[name])
-        return -hit.score, best, arm
-
-    documents = dict.fromkeys(document for name in names for document in points[name])
-    return sorted(map(fused, documents), key=order)[:limit]
+    scores = {document: math.fsum(parts) / total for document, parts in shares.items()}
+    order = sorted(scores, key=lambda document: (-scores[document], best[document]))
+    return [FusedHit(document, scores[document], _places(document, ranked)) for document in order[:limit]]
 
 
-def _ranked(arm: Arm) -> dict[str, ArmHit]:
+def _places(document: str, ranked: Mapping[str, Ranked]) -> dict[str, ArmHit]:
+    return {name: ArmHit(*hits[document]) for name, hits in ranked.items() if document in hits}
+
+
+def _ranked(arm: Arm) -> Ranked:
     """The arm's hits that count, in order, each id once."""
-    hits: dict[str, ArmHit] = {}
+    hits: Ranked = {}
     for document, score in arm.hits:
         if score is not None and not math.isfinite(score):
             msg = f"arm {arm.name!r} gives a document the score {score}; expected a finite number or None"
             raise InputError(msg)
         no_hit = arm.drop_zero and score is not None and score <= 0.0
         if document not in hits and not no_hit:
-            hits[document] = ArmHit(len(hits) + 1, None if score is None else float(score))
+            hits[document] = (len(hits) + 1, None if score is None else float(score))
     return hits
 
 
-def _points(name: str, hits: Mapping[str, ArmHit], method: FusionMethod, rrf_k: int) -> dict[str, float]:
-    """What each hit is worth before weighting."""
+def _points(name: str, hits: Ranked, method: FusionMethod, rrf_k: int) -> dict[str, float]:
+    """What each hit is worth before weighting, in order."""
     if method == "rrf":
-        return {document: 1.0 / (rrf_k + hit.rank) for document, hit in hits.items()}
+        return {document: 1.0 / (rrf_k + rank) for document, (rank, _) in hits.items()}
     scores: dict[str, float] = {}
-    for document, hit in hits.items():
-        if hit.score is None:
+    for document, (_, score) in hits.items():
+        if score is None:
             msg = f"arm {name!r} has hits without a score; method={method!r} needs scores (method='rrf' does not)"
             raise InputError(msg)
-        scores[document] = hit.score
+        scores[document] = score
     if not scores:
         return {}
     zero, one, if_equal = _limits(list(scores.values()), method)

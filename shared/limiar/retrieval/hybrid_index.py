@@ -350,18 +350,21 @@ class HybridIndex:
             self._dense.name: lambda: self._nearest(query, depth, filter),
         }
         found = run_arms({name: arms[name] for name in asked}, timeout=timeout, on_error=on_error)
-        return HybridResult(self._documents(ensemble.fused(found), k), found.skipped)
+        hits = self._documents(ensemble.fused(found, k))
+        if len(hits) < k:  # some entries are of no document, see IndexWriter: look further down
+            hits = self._documents(ensemble.fused(found))[:k]
+        return HybridResult(hits, found.skipped)
 
     async def asearch(self, query: str, k: int = 10, **options: Any) -> HybridResult:
         """`search` in threads of its own, off the event loop."""
         return await in_arm_thread(lambda: self.search(query, k, **options))
 
-    def _nearest(self, query: str, k: int, where: Mapping[str, Any] | None) -> list[tuple[str, float | None]]:
+    def _nearest(self, query: str, k: int, where: Mapping[str, Any] | None) -> Sequence[tuple[str, float | None]]:
         among = self._bm25.matching(where) if where else None
         if among is not None and not among:
             return []
         self._see_other_writers()
-        return list(self._dense.nearest(TEXT, self._vectors.of_query(query), k, among))
+        return self._dense.nearest(TEXT, self._vectors.of_query(query), k, among)
 
     def _see_other_writers(self) -> None:
         if self._lock is not None:
@@ -372,19 +375,14 @@ class HybridIndex:
                 self._dense.reopen()
                 self._seen = revision
 
-    def _documents(self, fused: Sequence[FusedHit], k: int) -> list[HybridHit]:
-        """The best `k` that are documents: an entry that a write has not yet cleared away is none."""
-        hits: list[HybridHit] = []
-        start = 0
-        while len(hits) < k and start < len(fused):
-            some = fused[start : start + k - len(hits)]
-            documents = self._store.fetch(int(hit.id) for hit in some)
-            for hit in some:
-                document = documents.get(int(hit.id))
-                if document is not None:
-                    hits.append(HybridHit(document, FusedHit(document.id, hit.score, hit.arms)))
-            start += len(some)
-        return hits
+    def _documents(self, fused: Sequence[FusedHit]) -> list[HybridHit]:
+        """Those that are documents: an entry that a write has not yet cleared away is none."""
+        documents = self._store.fetch([int(hit.id) for hit in fused])
+        return [
+            HybridHit(document, FusedHit(document.id, hit.score, hit.arms))
+            for hit in fused
+            if (document := documents.get(int(hit.id))) is not None
+        ]
 
     # Looking up
 

@@ -105,9 +105,9 @@ class Bm25Arm:
         """The best `k` keys, as text, by the weights of all fields."""
         return self._index.get().search(query, k, filter=where, weights=weights)
 
-    def matching(self, where: Mapping[str, Any]) -> list[int]:
-        """The keys of the documents that pass the filter."""
-        return [int(key) for key in self._index.get().ids(filter=where)]
+    def matching(self, where: Mapping[str, Any]) -> list[str]:
+        """The keys, as text, of the documents that pass the filter."""
+        return self._index.get().ids(filter=where)
 
     def put(self, records: Mapping[int, Record]) -> None:
         self._index.get().add(self._schema.bm25_document(key, it.document) for key, it in records.items())
@@ -153,10 +153,10 @@ class DenseArm:
         self._chroma.get()
 
     def nearest(
-        self, name: str, vector: FloatArray, k: int, among: Sequence[int] | None = None
+        self, name: str, vector: FloatArray, k: int, among: Sequence[str] | None = None
     ) -> list[tuple[str, float]]:
         """The `k` nearest keys, as text, with their cosines."""
-        return [(str(key), cosine) for key, cosine in self._chroma.get().nearest(name, vector, k, among)]
+        return self._chroma.get().nearest(name, vector, k, among)
 
     def reopen(self) -> None:
         """See what another process wrote."""
