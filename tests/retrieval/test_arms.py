@@ -12,7 +12,8 @@ import time
 import pytest
 
 from limiar.errors import ArmError, ConfigurationError, InputError, InputTypeError
-from limiar.retrieval import arms as arms_module
+from limiar.retrieval import arm_threads as arm_threads_module
+from limiar.retrieval.arm_threads import ArmThreads
 from limiar.retrieval.arms import arun_arms, in_arm_thread, run_arms
 from limiar.retrieval.ensemble import Candidate, Ensemble, named_arms, native_score
 from limiar.retrieval.fusion import ArmHit, FusedHit
@@ -208,7 +209,7 @@ def test_a_keyboard_interrupt_is_no_arm_error():
 
 
 def test_nested_arms_do_not_deadlock_when_no_thread_is_free(monkeypatch):
-    monkeypatch.setattr(arms_module, "_slots", threading.BoundedSemaphore(1))
+    monkeypatch.setattr(arm_threads_module, "_threads", ArmThreads(1))
 
     def nested(depth):
         if not depth:
@@ -219,21 +220,44 @@ def test_nested_arms_do_not_deadlock_when_no_thread_is_free(monkeypatch):
 
 
 def test_threads_are_bounded_and_given_back(monkeypatch):
-    slots = threading.BoundedSemaphore(2)
-    monkeypatch.setattr(arms_module, "_slots", slots)
+    threads = ArmThreads(2)
+    monkeypatch.setattr(arm_threads_module, "_threads", threads)
+    before = arm_threads_alive()
     release = threading.Event()
     hanging = {str(n): lambda: release.wait(60) for n in range(5)}
     try:
         with pytest.raises(ArmError, match="every arm failed"):
             run_arms(hanging, timeout=0.1, on_error="skip")
-        assert sum(thread.name == "limiar-arm" for thread in threading.enumerate()) <= 2
+        assert arm_threads_alive() - before <= 2
         with pytest.raises(ArmError, match="late"):
             run_arms({"a": list}, timeout=0.05)
     finally:
         release.set()
     assert run_arms({"a": lambda: 1}, timeout=20).found == {"a": 1}
     for _ in range(2):
-        assert slots.acquire(timeout=20)
+        assert threads.take_slot(timeout=20)
+
+
+def arm_threads_alive():
+    return sum(thread.name == "limiar-arm" for thread in threading.enumerate())
+
+
+def test_a_thread_is_kept_for_the_next_arm(monkeypatch):
+    monkeypatch.setattr(arm_threads_module, "_threads", ArmThreads(2))
+    names = set()
+    for _ in range(5):
+        names.add(run_arms({"a": threading.get_ident}).found["a"])
+        arm_threads_module.arm_threads().wait(5)
+    assert len(names) == 1
+
+
+def test_an_idle_thread_ends(monkeypatch):
+    monkeypatch.setattr(arm_threads_module, "_threads", ArmThreads(1))
+    monkeypatch.setattr(arm_threads_module, "_IDLE_SECONDS", 0.01)
+    thread = run_arms({"a": threading.current_thread}).found["a"]
+    thread.join(20)
+    assert not thread.is_alive()
+    assert run_arms({"a": lambda: 1}).found == {"a": 1}
 
 
 async def test_a_blocking_arm_in_a_thread_leaves_the_loop_free():

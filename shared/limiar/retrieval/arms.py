@@ -3,30 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import atexit
 import concurrent.futures
-import contextvars
 import logging
 import math
-import os
-import threading
 import time
-import weakref
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar, get_args
 
 from limiar.errors import ArmError, ConfigurationError
+from limiar.retrieval.arm_threads import arm_threads, settle
 from limiar.selection import check_choice
 
 logger = logging.getLogger("limiar")
 
 OnArmError = Literal["raise", "skip"]
 ON_ARM_ERROR_POLICIES: tuple[str, ...] = get_args(OnArmError)
-
-MAX_ARM_THREADS = 64
-_EXIT_SECONDS = 1.0
 
 T = TypeVar("T")
 
@@ -49,7 +42,7 @@ def run_arms(
 ) -> ArmResults[T]:
     """Call all arms at once and wait for them.
 
-    Each arm runs in a daemon thread of its own, with the caller's context variables; the process has at most
+    Each arm runs in a daemon thread, with the caller's context variables; the process has at most
     `MAX_ARM_THREADS` of them. They are apart from the package's pool, and where none is free an arm without a time
     limit runs in the calling thread: arms that ask arms in turn cannot lock each other out.
 
@@ -73,13 +66,14 @@ def run_arms(
     """
     check_arm_options(arms, timeout, on_error)
     deadline = None if timeout is None else time.monotonic() + timeout
+    threads = arm_threads()
     futures: dict[str, Future[T]] = {}
     for name, arm in arms.items():
         futures[name] = Future()
-        if deadline is None and not _slots.acquire(blocking=False):
-            _settle(futures[name], arm)
-        elif deadline is None or _slots.acquire(timeout=max(0.0, deadline - time.monotonic())):
-            _start(futures[name], arm)
+        if deadline is None and not threads.take_slot():
+            settle(futures[name], arm)
+        elif deadline is None or threads.take_slot(timeout=max(0.0, deadline - time.monotonic())):
+            threads.start(futures[name], arm)
     until = concurrent.futures.FIRST_EXCEPTION if on_error == "raise" else concurrent.futures.ALL_COMPLETED
     left = None if deadline is None else max(0.0, deadline - time.monotonic())
     concurrent.futures.wait(futures.values(), timeout=left, return_when=until)
@@ -117,10 +111,11 @@ async def arun_arms(
 
 async def in_arm_thread(function: Callable[[], T]) -> T:
     """Await `function()` run in one of the threads of `run_arms`: for an arm that would block the event loop."""
-    while not _slots.acquire(blocking=False):  # noqa: ASYNC110  # a waiting thread would need a thread
+    threads = arm_threads()
+    while not threads.take_slot():  # noqa: ASYNC110  # a waiting thread would need a thread
         await asyncio.sleep(0.01)
     future: Future[T] = Future()
-    _start(future, function)
+    threads.start(future, function)
     return await asyncio.wrap_future(future)
 
 
@@ -170,37 +165,6 @@ def _reason(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
-def _start(future: Future[T], function: Callable[[], T]) -> None:
-    """Settle the future in a thread, which gives back the slot that the caller took."""
-    slots = _slots
-    context = contextvars.copy_context()
-
-    def work() -> None:
-        try:
-            context.run(_settle, future, function)
-        finally:
-            slots.release()
-
-    thread = threading.Thread(target=work, name="limiar-arm", daemon=True)
-    try:
-        thread.start()
-        _threads.add(thread)
-    except RuntimeError as error:  # the system has no thread left
-        slots.release()
-        future.set_exception(error)
-
-
-def _settle(future: Future[T], function: Callable[[], T]) -> None:
-    if not future.set_running_or_notify_cancel():
-        return
-    try:
-        outcome = function()
-    except BaseException as error:
-        future.set_exception(error)
-    else:
-        future.set_result(outcome)
-
-
 async def _awaited(arm: Callable[[], Awaitable[T]]) -> T:
     return await arm()
 
@@ -209,25 +173,3 @@ def _ignore_outcome(task: asyncio.Future[T]) -> None:
     """Nobody waits for it: without this, asyncio would report its exception as never retrieved."""
     if not task.cancelled():
         task.exception()
-
-
-_slots = threading.BoundedSemaphore(MAX_ARM_THREADS)
-_threads: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
-
-
-@atexit.register
-def _let_threads_end() -> None:
-    """Wait a moment: a thread that ends in a C++ library while the interpreter goes away aborts the process."""
-    deadline = time.monotonic() + _EXIT_SECONDS
-    for thread in list(_threads):
-        thread.join(max(0.0, deadline - time.monotonic()))
-
-
-def _forget_slots() -> None:
-    """A forked child has none of its parent's threads."""
-    global _slots  # noqa: PLW0603
-    _slots = threading.BoundedSemaphore(MAX_ARM_THREADS)
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_slots)

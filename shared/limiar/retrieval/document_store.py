@@ -13,7 +13,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,8 @@ from limiar.embeddings.protocol import FloatArray
 from limiar.errors import InputError, InputTypeError, StoreDamagedError, StoreWriteError
 
 _BUSY_SECONDS = 60.0
+_DATE, _DATETIME = "$limiar.date", "$limiar.datetime"
+_DATES = {_DATE: dt.date, _DATETIME: dt.datetime}
 _SCHEMA = """
 CREATE TABLE documents (
     key INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, fields TEXT NOT NULL, generated TEXT NOT NULL,
@@ -351,9 +353,9 @@ def text_digest(text: str) -> bytes:
 def _plain(value: object) -> object:
     """What JSON lacks, as an object that `_revived` knows again."""
     if isinstance(value, dt.datetime):
-        return {"$limiar.datetime": value.isoformat()}
+        return {_DATETIME: value.isoformat()}
     if isinstance(value, dt.date):
-        return {"$limiar.date": value.isoformat()}
+        return {_DATE: value.isoformat()}
     if isinstance(value, set | frozenset):
         return sorted(value, key=repr)
     if isinstance(value, Mapping):
@@ -363,11 +365,12 @@ def _plain(value: object) -> object:
 
 
 def _revived(value: dict[str, Any]) -> object:
+    """What `_plain` wrote, or a mapping of the caller's as it is."""
     if len(value) == 1:
-        if "$limiar.datetime" in value:
-            return dt.datetime.fromisoformat(value["$limiar.datetime"])
-        if "$limiar.date" in value:
-            return dt.date.fromisoformat(value["$limiar.date"])
+        for key, kind in _DATES.items():
+            if isinstance(value.get(key), str):
+                with suppress(ValueError):
+                    return kind.fromisoformat(value[key])
     return value
 
 

@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("limiar")
 
-DEFAULT_CANDIDATES = 500
+DEFAULT_CANDIDATES = 100
 
 
 class HybridIndex:
@@ -304,7 +304,7 @@ class HybridIndex:
         candidates: int = DEFAULT_CANDIDATES,
         weights: Mapping[str, float] | None = None,
         field_weights: Mapping[str, float] | None = None,
-        fusion: FusionMethod = "rrf",
+        fusion: FusionMethod = "relative",
         rrf_k: int = DEFAULT_RRF_K,
         timeout: float | None = None,
         on_error: OnArmError = "raise",
