@@ -141,11 +141,13 @@ def _begun(reader: DocumentReader) -> Iterator[IndexDocument]:
 
 def _opened(args: argparse.Namespace) -> HybridIndex:
     from limiar import Analyzer, HybridIndex
+    from limiar.embeddings.resolve import warm_up
     from limiar.retrieval.store import MANIFEST
 
     encoder = chosen_encoder(args.encoder, args.pooling)
     folder: Path = args.index
     if not (folder / MANIFEST).exists():
+        warm_up(encoder)  # a model that does not exist makes no index
         weight = 1.0 if args.title_weight is None else args.title_weight
         return HybridIndex.create(
             folder,

@@ -16,6 +16,7 @@ from limiar.cli.encoders import add_encoder_options, check_encoder, chosen_encod
 from limiar.cli.terminal import DEFAULT_FOLDER, output_console, plain, quiet_log, say
 from limiar.errors import ConfigurationError, InputError
 from limiar.inputs import encodable
+from limiar.retrieval.checks import check_count
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -79,7 +80,7 @@ def _search(args: argparse.Namespace) -> int:
 
     where, weights = _filter(args.filter), _weights(args.arms)
     encoder = check_encoder(args.index, chosen_encoder(args.encoder, args.pooling))
-    depth = max(args.k, args.candidates) if args.rerank else args.k
+    depth = max(args.k, check_count("--candidates", args.candidates)) if args.rerank else args.k
     with quiet_log(), HybridIndex.open(args.index, read_only=True, encoder=encoder) as index:
         result = index.search(args.query, depth, filter=where, weights=weights, fusion=args.fusion, on_error="skip")
         analyzer = Analyzer(index.stats().language)

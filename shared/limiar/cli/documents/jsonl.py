@@ -12,7 +12,8 @@ from limiar.cli.documents.opening import check_decoded
 from limiar.errors import InputError
 from limiar.retrieval.documents import IndexDocument
 
-_SIXTY_FOUR_BITS = 1 << 63
+_LIMIT = 1 << 63
+_MOST_DIGITS = len(str(-_LIMIT))
 
 
 def read_jsonl(lines: Iterable[str], name: str, columns: Columns, bad: BadLines) -> Iterator[IndexDocument]:
@@ -55,10 +56,10 @@ def _row(line: str, where: str) -> dict[str, object]:
 
 
 def _integer(digits: str) -> int | str:
-    if len(digits) > len(str(_SIXTY_FOUR_BITS)):
+    if len(digits) > _MOST_DIGITS:
         return digits
     number = int(digits)
-    return number if -_SIXTY_FOUR_BITS <= number < _SIXTY_FOUR_BITS else digits
+    return number if -_LIMIT <= number < _LIMIT else digits
 
 
 def _float(digits: str) -> float | str:

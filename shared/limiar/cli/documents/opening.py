@@ -20,7 +20,7 @@ _UNDECODED = re.compile("[\udc80-\udcff]")
 def check_encoding(encoding: str) -> str:
     """`encoding` itself, if Python knows it as a text encoding; else `ConfigurationError`."""
     try:
-        b"".decode(encoding)
+        "a".encode(encoding)
     except (LookupError, ValueError) as error:
         msg = f"--encoding {encoding!r} is not known; expected a name such as utf-8, cp1252, latin-1 or utf-16"
         raise ConfigurationError(msg) from error
