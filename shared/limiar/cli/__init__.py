@@ -28,7 +28,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: by argparse, for --help, --version (status 0) and unknown arguments (status 2).
     """
-    args = _parser().parse_args(argv)
+    from limiar.cli.index_health import as_one_word
+
+    args = _parser().parse_args(as_one_word(sys.argv[1:] if argv is None else list(argv)))
     run: Callable[[argparse.Namespace], int] = args.run
     try:
         status = run(args)
@@ -46,13 +48,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from limiar.cli import analyze, demo, model
+    from limiar.cli import analyze, demo, index, index_health, model, search
 
     parser = argparse.ArgumentParser(prog="limiar", description="RAG that answers from relevant passages only.")
     parser.add_argument("--version", action="version", version=f"limiar {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     analyze.add_parser(commands)
     demo.add_parser(commands)
+    index.add_parser(commands)
+    index_health.add_parser(commands)
+    search.add_parser(commands)
     model.add_parser(commands)
     return parser
 

@@ -37,6 +37,8 @@ class TextVectors:
             EncoderError: the encoder failed, or returned something that is not a finite vector for each text.
             StoreWriteError: the vectors cannot be kept.
         """
+        if not texts:
+            return np.empty((0, 0), np.float32)
         by_digest = {text_digest(text): text for text in texts}
         known = self._store.vectors(by_digest)
         new = [digest for digest in by_digest if digest not in known]
