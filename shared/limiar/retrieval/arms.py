@@ -217,7 +217,7 @@ _threads: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
 
 @atexit.register
 def _let_threads_end() -> None:
-    """A thread that ends in a C++ library while the interpreter goes away aborts the process: wait, but not for long."""
+    """A thread that ends in a C++ library while the interpreter goes away aborts the process: wait a little."""
     deadline = time.monotonic() + _EXIT_SECONDS
     for thread in list(_threads):
         thread.join(max(0.0, deadline - time.monotonic()))

@@ -78,6 +78,15 @@ class ChromaVectors:
         with self._gate.shared(), self._translated(StoreDamagedError, "be read"):
             return [int(key) for key in self._collections[name].get(include=[])["ids"]]
 
+    def vectors(self, name: str, keys: Sequence[int]) -> dict[int, FloatArray]:
+        """The vectors of this name that these keys have, perhaps at another length; float32 (dimensions,)."""
+        with self._gate.shared(), self._translated(StoreDamagedError, "be read"):
+            found = self._collections[name].get(ids=[str(key) for key in keys], include=["embeddings"])
+            vectors = found["embeddings"]
+            if vectors is None:
+                return {}
+            return {int(key): np.asarray(vector, np.float32) for key, vector in zip(found["ids"], vectors, strict=True)}
+
     def nearest(
         self, name: str, vector: FloatArray, k: int, among: Sequence[int] | None = None
     ) -> list[tuple[int, float]]:
@@ -232,7 +241,20 @@ def _client(place: Path | str | ClientAPI, *, create: bool) -> ClientAPI:
         msg = f"{place} is missing"
         raise StoreDamagedError(msg)
     place.mkdir(exist_ok=True)
-    return chromadb.PersistentClient(str(place), settings=settings)
+    try:
+        return chromadb.PersistentClient(str(place), settings=settings)
+    except BaseException:
+        _forget_half_opened(str(place))
+        raise
+
+
+def _forget_half_opened(path: str) -> None:
+    """Take a folder that Chroma failed to open out of its table of open ones: it would fail in other ways next time."""
+    from chromadb.api.shared_system_client import SharedSystemClient
+
+    users: Mapping[str, int] = getattr(SharedSystemClient, "_identifier_to_refcount", {})
+    if not users.get(path):
+        getattr(SharedSystemClient, "_identifier_to_system", {}).pop(path, None)
 
 
 def _collection(client: ClientAPI, name: str, *, create: bool) -> Collection:

@@ -47,6 +47,8 @@ class TextVectors:
             known.update(fresh)
             if made is not None:
                 made(len(digests))
+        if not texts:
+            return np.empty((0, self._encoder.dimensions), np.float32)
         return np.stack([known[text_digest(text)] for text in texts])
 
     def of_query(self, query: str) -> FloatArray:
