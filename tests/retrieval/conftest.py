@@ -19,6 +19,7 @@ from limiar.testing import WordsEncoder
 SOURCE = str(Path(limiar.__file__).parents[1])
 IMPORTS = """
 import os, resource, signal, sys, threading, time, traceback
+import chromadb.api.rust, limiar.retrieval.engine
 from limiar import HybridIndex, IndexDocument
 from limiar.errors import *
 from limiar.testing import WordsEncoder
