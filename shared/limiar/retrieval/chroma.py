@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
+import shutil
+import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
 _BATCH = 1000
 _SEARCH_EFFORT = 1000
 _HTTP_PORT = 8000
+_DATABASE = "chroma.sqlite3"
 
 
 class ChromaVectors:
@@ -51,6 +55,7 @@ class ChromaVectors:
         self._names = dict(collections)
         self._gate = _Gate()
         self._client: ClientAPI | None = None
+        self._copy: tempfile.TemporaryDirectory[str] | None = None
         self._collections: dict[str, Collection] = {}
         self._open(create=create)
 
@@ -77,6 +82,15 @@ class ChromaVectors:
         """Every key that has a vector of this name."""
         with self._gate.shared(), self._translated(StoreDamagedError, "be read"):
             return [int(key) for key in self._collections[name].get(include=[])["ids"]]
+
+    def vectors(self, name: str, keys: Sequence[int]) -> dict[int, FloatArray]:
+        """The vectors of this name that these keys have, perhaps at another length; float32 (dimensions,)."""
+        with self._gate.shared(), self._translated(StoreDamagedError, "be read"):
+            found = self._collections[name].get(ids=[str(key) for key in keys], include=["embeddings"])
+            vectors = found["embeddings"]
+            if vectors is None:
+                return {}
+            return {int(key): np.asarray(vector, np.float32) for key, vector in zip(found["ids"], vectors, strict=True)}
 
     def nearest(
         self, name: str, vector: FloatArray, k: int, among: Sequence[str] | None = None
@@ -114,6 +128,7 @@ class ChromaVectors:
             StoreUnreachableError: the server does not answer.
             StoreDamagedError: Chroma cannot search.
         """
+        _check_there(self._place)
         with self._gate.shared(), self._translated(StoreDamagedError, "be searched"):
             collection = self._collections[name]
             found = collection.get(limit=1, include=["embeddings"])["embeddings"]
@@ -134,8 +149,12 @@ class ChromaVectors:
 
     def _open(self, *, create: bool) -> None:
         with self._translated(StoreDamagedError, "be opened"):
-            self._client = _client(self._place, create=create)
             try:
+                place = self._place
+                if isinstance(place, Path) and place.is_dir() and not os.access(place, os.W_OK):
+                    self._copy = _writable_copy(place)
+                    place = Path(self._copy.name)
+                self._client = _client(place, create=create)
                 self._collections = {
                     vector: _collection(self._client, name, create=create) for vector, name in self._names.items()
                 }
@@ -150,6 +169,9 @@ class ChromaVectors:
             close = getattr(client, "close", None)  # chromadb 1.0 has none
             if close is not None:
                 close()
+        if self._copy is not None:
+            self._copy.cleanup()
+            self._copy = None
 
     @contextlib.contextmanager
     def _translated(self, failure: type[StoreError], doing: str) -> Iterator[None]:
@@ -230,11 +252,42 @@ def _client(place: Path | str | ClientAPI, *, create: bool) -> ClientAPI:
         encrypted = address.scheme == "https"
         port = address.port or (443 if encrypted else _HTTP_PORT)
         return chromadb.HttpClient(host=str(address.hostname), port=port, ssl=encrypted, settings=settings)
-    if not create and not (place / "chroma.sqlite3").is_file():
-        msg = f"{place} is missing"
-        raise StoreDamagedError(msg)
+    if not create:
+        _check_there(place)
     place.mkdir(exist_ok=True)
-    return chromadb.PersistentClient(str(place), settings=settings)
+    try:
+        return chromadb.PersistentClient(str(place), settings=settings)
+    except BaseException:
+        _forget_half_opened(str(place))
+        raise
+
+
+def _check_there(place: object) -> None:
+    """Raise `StoreDamagedError` if a folder's database is gone: Chroma would make another, or use what it has open."""
+    if isinstance(place, Path) and not (place / _DATABASE).is_file():
+        msg = f"{place} is missing; repair() makes it anew"
+        raise StoreDamagedError(msg)
+
+
+def _writable_copy(place: Path) -> tempfile.TemporaryDirectory[str]:
+    """A folder with a copy of the database, which Chroma writes to even when it only reads, and links to the rest."""
+    copy = tempfile.TemporaryDirectory(prefix="limiar-", ignore_cleanup_errors=True)
+    for path in place.resolve().iterdir():
+        target = Path(copy.name) / path.name
+        if path.is_dir():
+            target.symlink_to(path, target_is_directory=True)
+        else:
+            shutil.copyfile(path, target)
+    return copy
+
+
+def _forget_half_opened(path: str) -> None:
+    """Take a folder that Chroma failed to open out of its table of open ones: it would fail in other ways next time."""
+    from chromadb.api.shared_system_client import SharedSystemClient
+
+    users: Mapping[str, int] = getattr(SharedSystemClient, "_identifier_to_refcount", {})
+    if not users.get(path):
+        getattr(SharedSystemClient, "_identifier_to_system", {}).pop(path, None)
 
 
 def _collection(client: ClientAPI, name: str, *, create: bool) -> Collection:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
+import numbers
 import os
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,12 +25,12 @@ from limiar.embeddings.protocol import FloatArray
 from limiar.errors import InputError, InputTypeError, StoreDamagedError, StoreWriteError
 
 _BUSY_SECONDS = 60.0
-_DATE, _DATETIME = "$limiar.date", "$limiar.datetime"
-_DATES = {_DATE: dt.date, _DATETIME: dt.datetime}
+_MARK = "$limiar."
+_DATE, _DATETIME = f"{_MARK}date", f"{_MARK}datetime"
 _SCHEMA = """
 CREATE TABLE documents (
-    key INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, fields TEXT NOT NULL, generated TEXT NOT NULL,
-    metadata TEXT NOT NULL, digest BLOB NOT NULL
+    key INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, fields BLOB NOT NULL, generated BLOB NOT NULL,
+    metadata BLOB NOT NULL, digest BLOB NOT NULL
 );
 CREATE TABLE embedded (
     key INTEGER NOT NULL, name TEXT NOT NULL, digest BLOB NOT NULL, PRIMARY KEY (key, name)
@@ -76,7 +77,7 @@ class Record:
     """
 
     document: StoredDocument
-    metadata: str
+    metadata: bytes
     digest: bytes
     texts: Mapping[str, str]
 
@@ -166,6 +167,17 @@ class DocumentStore:
             rows = connection.execute("SELECT key FROM embedded WHERE name = ? ORDER BY key", [name])
             return [row[0] for row in rows]
 
+    def embedded_vectors(self, name: str, keys: Sequence[int]) -> FloatArray:
+        """The vectors of this name that the documents with these keys have, in order; float32 (len(keys), dimensions).
+
+        Raises:
+            StoreDamagedError: one is not there.
+        """
+        query = "SELECT vector FROM embedded JOIN vectors USING (digest) WHERE key = ? AND name = ?"
+        with self._read() as connection:
+            rows = [connection.execute(query, [key, name]).fetchone() for key in keys]
+            return np.stack([np.frombuffer(_found(row), "<f4") for row in rows]).astype(np.float32)
+
     def count(self) -> int:
         """How many documents there are."""
         return self._number("SELECT count(*) FROM documents")
@@ -228,8 +240,8 @@ class DocumentStore:
                     (
                         key,
                         it.document.id,
-                        _json(it.document.fields),
-                        _json(it.document.generated),
+                        _json(dict(it.document.fields)),
+                        _json(dict(it.document.generated)),
                         it.metadata,
                         it.digest,
                     )
@@ -328,20 +340,21 @@ def make_record(document: StoredDocument, texts: Mapping[str, str], where: str) 
     """The document with its metadata as JSON and its digest.
 
     Raises:
-        InputTypeError: metadata hold something that JSON cannot.
-        InputError: they are nested too deeply.
+        InputTypeError: metadata hold something that would not come back.
+        InputError: they hold a number that is not finite, or are nested too deeply.
     """
     try:
-        metadata = json.dumps(dict(document.metadata), default=_plain, allow_nan=False)
+        metadata = _json(_plain(document.metadata))
     except TypeError as error:
         msg = (
-            f"the metadata of {where} cannot be kept ({error}); expected text, numbers, dates, None, lists and mappings"
+            f"the metadata of {where} cannot be kept ({error}); expected text, numbers, dates, None, lists, and "
+            "mappings with text keys"
         )
         raise InputTypeError(msg) from error
     except (ValueError, RecursionError) as error:
-        msg = f"the metadata of {where} cannot be kept: a number is not finite, or they contain themselves"
+        msg = f"the metadata of {where} cannot be kept: a number is not finite or too long, or they nest too deeply"
         raise InputError(msg) from error
-    digest = hashlib.sha256(f"{_json(document.fields)}\0{metadata}".encode()).digest()
+    digest = hashlib.sha256(_json(dict(document.fields)) + b"\0" + metadata).digest()
     return Record(document, metadata, digest, texts)
 
 
@@ -351,37 +364,58 @@ def text_digest(text: str) -> bytes:
 
 
 def _plain(value: object) -> object:
-    """What JSON lacks, as an object that `_revived` knows again."""
+    """The same in what JSON has; dates as a mapping that `_revived` knows again."""
+    if value is None or isinstance(value, str | int | float):
+        return value
     if isinstance(value, dt.datetime):
         return {_DATETIME: value.isoformat()}
     if isinstance(value, dt.date):
         return {_DATE: value.isoformat()}
-    if isinstance(value, set | frozenset):
-        return sorted(value, key=repr)
     if isinstance(value, Mapping):
-        return dict(value)
+        return {_escaped(key): _plain(one) for key, one in value.items()}
+    if isinstance(value, set | frozenset):
+        return [_plain(one) for one in sorted(value, key=repr)]
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    if isinstance(value, numbers.Real) and float(value) == value:
+        return float(value)
     msg = f"a value is {type(value).__name__}"
     raise TypeError(msg)
 
 
+def _escaped(key: object) -> str:
+    if not isinstance(key, str):
+        msg = f"a key is {type(key).__name__}"
+        raise TypeError(msg)
+    return _MARK + key if key.startswith(_MARK) else key
+
+
 def _revived(value: dict[str, Any]) -> object:
-    """What `_plain` wrote, or a mapping of the caller's as it is."""
-    if len(value) == 1:
-        for key, kind in _DATES.items():
-            if isinstance(value.get(key), str):
-                with suppress(ValueError):
-                    return kind.fromisoformat(value[key])
-    return value
+    if _DATETIME in value:
+        return dt.datetime.fromisoformat(value[_DATETIME])
+    if _DATE in value:
+        return dt.date.fromisoformat(value[_DATE])
+    return {key.removeprefix(_MARK): one for key, one in value.items()}
 
 
-def _document(identity: str, fields: str, generated: str, metadata: str) -> StoredDocument:
+def _document(identity: str, fields: bytes, generated: bytes, metadata: bytes) -> StoredDocument:
     return StoredDocument(
         identity, json.loads(fields), json.loads(metadata, object_hook=_revived), json.loads(generated)
     )
 
 
-def _json(texts: Mapping[str, str]) -> str:
-    return json.dumps(dict(texts))
+def _json(value: object) -> bytes:
+    """As bytes, in which two lone surrogates stay two: escaped, they would come back as one character."""
+    return json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8", "surrogatepass")
+
+
+def _found(row: Any) -> bytes:
+    if row is None:
+        msg = "a vector is missing"
+        raise ValueError(msg)
+    return bytes(row[0])
 
 
 def _forget_vectors(connection: sqlite3.Connection, keys: Sequence[int]) -> None:
@@ -419,8 +453,8 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield
+        connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:  # a full disk ends it by itself
             connection.execute("ROLLBACK")
         raise
-    connection.execute("COMMIT")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import threading
 import uuid
@@ -11,11 +12,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from limiar.embeddings.protocol import Encoder
+from limiar.embeddings.protocol import Encoder, FloatArray
 from limiar.embeddings.resolve import choose_encoder
-from limiar.errors import ConfigurationError, StoreError, StoreWriteError
+from limiar.errors import ConfigurationError, StoreDamagedError, StoreError, StoreWriteError
 from limiar.inputs import check_query, encodable
-from limiar.retrieval.arms import OnArmError, in_arm_thread, run_arms
+from limiar.retrieval.arms import ArmResults, OnArmError, in_arm_thread, run_arms
 from limiar.retrieval.bm25 import BM25Index
 from limiar.retrieval.checks import check_count, check_weights
 from limiar.retrieval.chroma import ChromaVectors, check_place
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("limiar")
 
 DEFAULT_CANDIDATES = 100
+_ATTEMPTS = 10
 
 
 class HybridIndex:
@@ -345,26 +347,62 @@ class HybridIndex:
             timeout=timeout,
             on_error=on_error,
         )
-        arms: dict[str, Callable[[], Sequence[tuple[str, float | None]]]] = {
-            self._bm25.name: lambda: self._bm25.search(query, depth, filter, bm25_fields),
-            self._dense.name: lambda: self._nearest(query, depth, filter),
-        }
-        found = run_arms({name: arms[name] for name in asked}, timeout=timeout, on_error=on_error)
-        hits = self._documents(ensemble.fused(found, k))
-        if len(hits) < k:  # some entries are of no document, see IndexWriter: look further down
-            hits = self._documents(ensemble.fused(found))[:k]
-        return HybridResult(hits, found.skipped)
+        vector = functools.cache(lambda: self._vectors.of_query(query))
+
+        def ask(depth: int) -> ArmResults[Sequence[tuple[str, float | None]]]:
+            arms: dict[str, Callable[[], Sequence[tuple[str, float | None]]]] = {
+                self._bm25.name: lambda: self._bm25.search(query, depth, filter, bm25_fields),
+                self._dense.name: lambda: self._nearest(vector, depth, filter),
+            }
+            return run_arms({name: arms[name] for name in asked}, timeout=timeout, on_error=on_error)
+
+        return self._answer(ask, ensemble, k, depth)
 
     async def asearch(self, query: str, k: int = 10, **options: Any) -> HybridResult:
         """`search` in threads of its own, off the event loop."""
         return await in_arm_thread(lambda: self.search(query, k, **options))
 
-    def _nearest(self, query: str, k: int, where: Mapping[str, Any] | None) -> Sequence[tuple[str, float | None]]:
-        among = self._bm25.matching(where) if where else None
-        if among is not None and not among:
-            return []
-        self._see_other_writers()
-        return self._dense.nearest(TEXT, self._vectors.of_query(query), k, among)
+    def _answer(
+        self,
+        ask: Callable[[int], ArmResults[Sequence[tuple[str, float | None]]]],
+        ensemble: Ensemble,
+        k: int,
+        depth: int,
+    ) -> HybridResult:
+        """What the arms find, as documents.
+
+        They are asked again if documents changed between their answer and its reading, and asked for more if entries
+        that a write has not yet cleared away took the place of documents.
+        """
+        more = 0
+        for _ in range(_ATTEMPTS):
+            revision = self._store.revision()
+            found = ask(depth + more)
+            hits, stale = self._documents(ensemble.fused(found, k), k)
+            if stale:
+                hits, stale = self._documents(ensemble.fused(found), k)
+            unfinished = len(self._store.trash()) if stale else 0
+            if not stale or (revision == self._store.revision() and (len(hits) == k or more >= unfinished)):
+                break
+            more = unfinished
+        return HybridResult(hits, found.skipped)
+
+    def _nearest(
+        self, vector: Callable[[], FloatArray], k: int, where: Mapping[str, Any] | None
+    ) -> Sequence[tuple[str, float | None]]:
+        for attempt in range(_ATTEMPTS):
+            revision = self._store.revision()
+            among = self._bm25.matching(where) if where else None
+            if among is not None and not among:
+                break
+            self._see_other_writers()
+            try:
+                return self._dense.nearest(TEXT, vector(), k, among)
+            except StoreDamagedError:  # so Chroma calls it, too, when a write takes entries away meanwhile
+                unchanged = revision == self._store.revision()
+                if attempt == _ATTEMPTS - 1 or (attempt and unchanged):
+                    raise
+        return []
 
     def _see_other_writers(self) -> None:
         if self._lock is not None:
@@ -375,14 +413,21 @@ class HybridIndex:
                 self._dense.reopen()
                 self._seen = revision
 
-    def _documents(self, fused: Sequence[FusedHit]) -> list[HybridHit]:
-        """Those that are documents: an entry that a write has not yet cleared away is none."""
-        documents = self._store.fetch([int(hit.id) for hit in fused])
-        return [
-            HybridHit(document, FusedHit(document.id, hit.score, hit.arms))
-            for hit in fused
-            if (document := documents.get(int(hit.id))) is not None
-        ]
+    def _documents(self, fused: Sequence[FusedHit], k: int) -> tuple[list[HybridHit], int]:
+        """The best `k` that are documents, and how many entries of no document were passed over."""
+        hits: dict[str, HybridHit] = {}
+        stale = start = 0
+        while len(hits) < k and start < len(fused):
+            some = fused[start : start + k - len(hits)]
+            documents = self._store.fetch(int(hit.id) for hit in some)
+            for hit in some:
+                document = documents.get(int(hit.id))
+                if document is None:
+                    stale += 1
+                else:
+                    hits.setdefault(document.id, HybridHit(document, FusedHit(document.id, hit.score, hit.arms)))
+            start += len(some)
+        return list(hits.values()), stale
 
     # Looking up
 

@@ -8,7 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-from limiar.errors import StoreDamagedError, StoreNotFoundError, StoreUnreachableError
+import numpy as np
+
+from limiar.errors import StoreDamagedError, StoreNotFoundError, StoreUnreachableError, StoreVersionError
 from limiar.retrieval.bm25 import BM25Index
 from limiar.retrieval.chroma import ChromaVectors
 from limiar.retrieval.document_store import DocumentStore, Record
@@ -24,8 +26,11 @@ if TYPE_CHECKING:
 
 Opened = TypeVar("Opened", BM25Index, ChromaVectors)
 
-UNUSABLE = (StoreDamagedError, StoreNotFoundError, StoreUnreachableError)
+UNUSABLE = (StoreDamagedError, StoreNotFoundError, StoreUnreachableError, StoreVersionError)
 """An arm that fails like this leaves the index usable by its other arm, and can be mended."""
+
+_BATCH = 1000
+_ROUNDING = 1e-3
 
 
 class IndexArm(Protocol):
@@ -124,7 +129,7 @@ class Bm25Arm:
 
     def start_afresh(self) -> None:
         self._index.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        _clear_away(self._folder)
         BM25Index.create(self._folder, fields=self._schema.bm25_fields, analyzer=self._analyzer).close()
 
     def close(self) -> None:
@@ -176,10 +181,27 @@ class DenseArm:
         missing: dict[int, None] = {}
         extra: dict[int, None] = {}
         for name in self._collections:
-            lacking, foreign = _differences(store.embedded_keys(name), self._chroma.get().keys(name))
+            expected, found = store.embedded_keys(name), self._chroma.get().keys(name)
+            lacking, foreign = _differences(expected, found)
             missing.update(dict.fromkeys(lacking))
             extra.update(dict.fromkeys(foreign))
+            self._compare(store, name, sorted({*expected} & {*found}))
         return sorted(missing), sorted(extra)
+
+    def _compare(self, store: DocumentStore, name: str, keys: Sequence[int]) -> None:
+        """Raise `StoreDamagedError` if a vector is not the store's: a graph built over it would not heal by a new one.
+
+        Chroma may give vectors another length.
+        """
+        altered = 0
+        for start in range(0, len(keys), _BATCH):
+            some = keys[start : start + _BATCH]
+            there = self._chroma.get().vectors(name, some)
+            kept = zip(some, store.embedded_vectors(name, some), strict=True)
+            altered += sum(key not in there or not _same_direction(there[key], vector) for key, vector in kept)
+        if altered:
+            msg = f"{altered} vectors in Chroma are not those of the documents; repair() makes them anew"
+            raise StoreDamagedError(msg)
 
     def check(self) -> None:
         """Search once: Chroma has no check of its files."""
@@ -190,7 +212,7 @@ class DenseArm:
     def start_afresh(self) -> None:
         self._chroma.close()
         if isinstance(self._place, Path):
-            shutil.rmtree(self._place, ignore_errors=True)
+            _clear_away(self._place)
         ChromaVectors(self._place, self._collections, create=True).close()
 
     def close(self) -> None:
@@ -199,3 +221,19 @@ class DenseArm:
 
 def _differences(expected: Sequence[int], found: Sequence[int]) -> tuple[list[int], list[int]]:
     return sorted(set(expected).difference(found)), sorted(set(found).difference(expected))
+
+
+def _same_direction(one: FloatArray, other: FloatArray) -> bool:
+    return one.shape == other.shape and bool(np.allclose(_unit(one), _unit(other), rtol=0.0, atol=_ROUNDING))
+
+
+def _unit(vector: FloatArray) -> FloatArray:
+    length = np.linalg.norm(vector)
+    return np.asarray(vector / length if length else vector, np.float32)
+
+
+def _clear_away(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)

@@ -119,6 +119,7 @@ def _examined(store: DocumentStore, arm: IndexArm) -> ArmHealth:
 def _found_or_afresh(store: DocumentStore, arm: IndexArm) -> tuple[list[int], list[int]]:
     try:
         arm.check()
+        return arm.differences(store)
     except UNUSABLE:
         arm.start_afresh()
     return arm.differences(store)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
 from limiar.embeddings.protocol import Encoder, FloatArray
-from limiar.errors import EncoderError
+from limiar.errors import EncoderError, LimiarError
 from limiar.retrieval.document_store import DocumentStore, text_digest
 
 _BATCH = 256
@@ -49,18 +50,44 @@ class TextVectors:
             known.update(fresh)
             if made is not None:
                 made(len(digests))
+        if not texts:
+            return np.empty((0, self._encoder.dimensions), np.float32)
         return np.stack([known[text_digest(text)] for text in texts])
 
     def of_query(self, query: str) -> FloatArray:
-        """The vector of a query: float32 (dimensions,)."""
-        return self._encoder.embed_query(query)
+        """The vector of a query: float32 (dimensions,).
+
+        Raises:
+            EncoderError: the encoder failed, or returned something else.
+        """
+        with self._failing():
+            vector = np.asarray(self._encoder.embed_query(query), np.float32)
+        if vector.shape != (self._encoder.dimensions,) or not np.isfinite(vector).all():
+            msg = (
+                f"the encoder {self._encoder.model_id!r} returned an array of shape {vector.shape} for a query, or one "
+                f"that is not finite; expected {self._encoder.dimensions} finite numbers"
+            )
+            raise EncoderError(msg)
+        return vector
 
     def _embedded(self, texts: list[str]) -> FloatArray:
-        vectors = np.asarray(self._encoder.embed_documents(texts), dtype=np.float32)
-        if vectors.ndim != 2 or len(vectors) != len(texts) or not np.isfinite(vectors).all():
+        with self._failing():
+            vectors = np.asarray(self._encoder.embed_documents(texts), dtype=np.float32)
+        expected = (len(texts), self._encoder.dimensions)
+        if vectors.shape != expected or not np.isfinite(vectors).all():
             msg = (
                 f"the encoder {self._encoder.model_id!r} returned an array of shape {vectors.shape} for {len(texts)} "
-                "texts, or one that is not finite; expected one finite vector for each text"
+                f"texts, or one that is not finite; expected finite vectors, {expected}"
             )
             raise EncoderError(msg)
         return vectors
+
+    @contextlib.contextmanager
+    def _failing(self) -> Iterator[None]:
+        try:
+            yield
+        except LimiarError:
+            raise
+        except Exception as error:
+            msg = f"the encoder {self._encoder.model_id!r} failed ({type(error).__name__})"
+            raise EncoderError(msg) from error

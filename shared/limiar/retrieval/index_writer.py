@@ -132,12 +132,12 @@ class IndexWriter:
 
 
 def _counted(progress: IndexProgress, done: int, size: int, total: int | None) -> Callable[[int], None]:
-    """Reports vectors as documents, so that a long batch is seen to move; never beyond the batch."""
+    """Reports vectors as documents, so that a long batch is seen to move; all of it only once it is on disk."""
     made = 0
 
     def count(vectors: int) -> None:
         nonlocal made
-        made = min(made + vectors, size)
+        made = min(made + vectors, size - 1)
         progress(done + made, total)
 
     return count
