@@ -402,7 +402,7 @@ def check(committed, pipe):
         assert index.repair().healthy
     for arm in index.arms:
         hits = index.search("concorrência", max(1, there), weights={arm: 0}).hits
-        assert {hit.document.id for hit in hits} == set(index.ids())
+        assert {hit.document.id for hit in hits} == set(index.ids()), (arm, there, len(hits), hits[:1])
     os.write(pipe, b"%d %d\\n" % (there, not health.healthy))
 moments = random.Random(7)
 there = unhealthy = 0

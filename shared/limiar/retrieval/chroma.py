@@ -28,10 +28,17 @@ from limiar.errors import (
 if TYPE_CHECKING:
     from chromadb.api import ClientAPI
     from chromadb.api.models.Collection import Collection
+    from chromadb.api.collection_configuration import CreateHNSWConfiguration
     from chromadb.config import Settings
 
 _BATCH = 1000
-_SEARCH_EFFORT = 1000
+_GRAPH: CreateHNSWConfiguration = {
+    "space": "cosine",
+    "ef_construction": 200,
+    "ef_search": 1000,
+    "max_neighbors": 32,
+}
+"""Twice Chroma's own effort: with its defaults equal and nearly equal texts hide from one another."""
 _HTTP_PORT = 8000
 _DATABASE = "chroma.sqlite3"
 
@@ -293,9 +300,7 @@ def _forget_half_opened(path: str) -> None:
 def _collection(client: ClientAPI, name: str, *, create: bool) -> Collection:
     if not create:
         return client.get_collection(name, embedding_function=None)
-    return client.get_or_create_collection(
-        name, embedding_function=None, configuration={"hnsw": {"space": "cosine", "ef_search": _SEARCH_EFFORT}}
-    )
+    return client.get_or_create_collection(name, embedding_function=None, configuration={"hnsw": _GRAPH})
 
 
 def _is_connection_failure(error: BaseException) -> bool:
