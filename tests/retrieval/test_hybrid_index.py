@@ -160,7 +160,7 @@ def test_stats_and_looks(index, encoder) -> None:
     index.add(documents(range(3)))
     stats = index.stats()
     assert (stats.documents, stats.fields, stats.language, stats.encoder) == (3, {"text": 1.0}, "pt", "limiar/words")
-    assert (stats.embedded, stats.place) == (("text",), "folder")
+    assert (stats.views, stats.place) == ({"bm25": ("text",), "dense": ("text",)}, "folder")
     assert stats.size_bytes > 10_000
     assert index.arms == ARMS
     assert not index.read_only
@@ -173,7 +173,7 @@ def test_stats_and_looks(index, encoder) -> None:
 
 def test_the_manifest(tmp_path, encoder) -> None:
     fields = {"title": 2.0, "text": 1.0}
-    with HybridIndex.create(tmp_path, fields=fields, embedded=("text", "keywords"), encoder=encoder):
+    with HybridIndex.create(tmp_path, fields=fields, views=("text", "keywords"), encoder=encoder):
         pass
     manifest = json.loads((tmp_path / "manifest.json").read_text())
     collections = manifest.pop("collections")
@@ -184,6 +184,8 @@ def test_the_manifest(tmp_path, encoder) -> None:
         "language": "pt",
         "encoder": "limiar/words",
         "chroma": "folder",
+        "views": {"bm25": ["text", "keywords"], "dense": ["text", "keywords"]},
+        "text_weight": 1,
     }
     assert list(collections) == ["text", "keywords"]
 
@@ -447,46 +449,91 @@ def test_a_corpus_of_nothing_to_find(index, texts) -> None:
 KEYWORDS = {"keywords": "compra direta emergencial"}
 
 
-def test_generated_texts_are_searched_and_never_returned(index) -> None:
-    index.add(documents(range(3)))
-    assert index.set_generated({"d1": {**KEYWORDS, "statement": " "}}) == AddReport(replaced=1)
-    assert found_by(index, "bm25", "emergencial") == ["d1"]
-    assert found_by(index, "bm25", "emergencial", field_weights={"keywords": 0.0}) == []
-    document = index.search("emergencial").hits[0].document
+@pytest.fixture
+def expanding(tmp_path, encoder):
+    """An index with every view."""
+    with HybridIndex.create(tmp_path / "expanding", views=("text", "keywords", "both"), encoder=encoder) as made:
+        yield made
+
+
+def test_generated_texts_are_searched_and_never_returned(expanding) -> None:
+    expanding.add(documents(range(3)))
+    assert expanding.set_generated({"d1": {**KEYWORDS, "statement": " "}}) == AddReport(replaced=1, embedded=2)
+    assert found_by(expanding, "bm25", "emergencial") == ["d1"]
+    assert found_by(expanding, "bm25", "emergencial", index_on="text") == []
+    document = expanding.search("emergencial").hits[0].document
     assert (document.id, document.text, document.generated) == ("d1", "pregão eletrônico número 1", KEYWORDS)
     assert document.fields == {"text": "pregão eletrônico número 1"}
-    assert index.set_generated({"d1": KEYWORDS}) == AddReport(unchanged=1)
-    assert_holds(index, ["d0", "d1", "d2"])
+    assert expanding.set_generated({"d1": KEYWORDS}) == AddReport(unchanged=1)
+    assert_holds(expanding, ["d0", "d1", "d2"])
 
 
-def test_generated_texts_are_kept_as_long_as_the_text_is(index) -> None:
-    index.add(documents(range(3)))
-    index.set_generated({"d1": KEYWORDS, "d2": KEYWORDS})
-    index.add([IndexDocument("d1", {"text": "pregão eletrônico número 1"}, {"new": True})])
-    index.add([IndexDocument("d2", {"text": "pregão presencial"}, {"n": 2})])
-    assert found_by(index, "bm25", "emergencial") == ["d1"]
-    one, two = index.get(["d1", "d2"])
+def test_generated_texts_are_kept_as_long_as_the_text_is(expanding) -> None:
+    expanding.add(documents(range(3)))
+    expanding.set_generated({"d1": KEYWORDS, "d2": KEYWORDS})
+    expanding.add([IndexDocument("d1", {"text": "pregão eletrônico número 1"}, {"new": True})])
+    expanding.add([IndexDocument("d2", {"text": "pregão presencial"}, {"n": 2})])
+    assert found_by(expanding, "bm25", "emergencial") == ["d1"]
+    one, two = expanding.get(["d1", "d2"])
     assert (one.generated, one.metadata, two.generated) == (KEYWORDS, {"new": True}, {})
-    index.set_generated({"d1": {}})
-    assert found_by(index, "bm25", "emergencial") == []
-    assert_holds(index, ["d0", "d1", "d2"])
+    expanding.set_generated({"d1": {}})
+    assert found_by(expanding, "bm25", "emergencial") == []
+    assert_holds(expanding, ["d0", "d1", "d2"])
 
 
 def test_vectors_of_generated_texts_are_stored(tmp_path, encoder) -> None:
-    with HybridIndex.create(tmp_path / "i", embedded=("text", "keywords"), encoder=encoder) as index:
+    with HybridIndex.create(tmp_path / "i", views=("text", "keywords"), encoder=encoder) as index:
         index.add(documents(range(3)))
         told = []
         given = {"d1": KEYWORDS, "d2": {"questions": "Quem pode comprar?"}}
-        assert index.set_generated(given, progress=lambda *at: told.append(at)) == AddReport(replaced=2, embedded=1)
+        assert index.set_generated(given, progress=lambda *at: told.append(at)) == AddReport(replaced=2, embedded=2)
         assert (told[0], told[-1]) == ((0, 2), (2, 2))
-        assert encoder.embedded[3:] == [KEYWORDS["keywords"]]
-        assert len(index._dense._chroma.get().keys("keywords")) == 1
+        assert encoder.embedded[3:] == [KEYWORDS["keywords"], "Quem pode comprar?"]
+        assert len(index._dense._chroma.get().keys("keywords")) == 2
         assert_holds(index, ["d0", "d1", "d2"])
         index.add([IndexDocument("d1", {"text": "pregão presencial"})])
-        assert index._dense._chroma.get().keys("keywords") == []
+        assert len(index._dense._chroma.get().keys("keywords")) == 1
         assert_holds(index, ["d0", "d1", "d2"])
     with HybridIndex.open(tmp_path / "i", encoder=encoder) as index:
-        assert index.stats().embedded == ("text", "keywords")
+        assert index.stats().views == {"bm25": ("text", "keywords"), "dense": ("text", "keywords")}
+        assert index.schema.text_weight == 1
+
+
+def test_each_arm_looks_into_the_view_it_is_told(expanding) -> None:
+    expanding.add(documents(range(3)))
+    expanding.set_generated({"d1": {"keywords": "contratação direta", "questions": "Quem pode comprar?"}})
+    for view, by_text, by_keyword in [("text", "d1", ""), ("keywords", "", "d1"), ("both", "d1", "d1")]:
+        for where in (view, {"bm25": view}):
+            options = {"index_on": where, "weights": {"dense": 0}}
+            assert found(expanding, "número 1", 1, **options)[:1] == ([by_text] if by_text else [])
+            assert found(expanding, "comprar", 1, **options) == ([by_keyword] if by_keyword else [])
+    assert found(expanding, "contratação direta", 1, weights={"bm25": 0}, index_on="keywords") == ["d1"]
+    assert len(found(expanding, "contratação", 9, weights={"bm25": 0}, index_on={"dense": "keywords"})) == 1
+    assert found(expanding, "comprar", 1, weights={"dense": 0}) == ["d1"], "the richest view is searched"
+    weighted = {"index_on": "text", "field_weights": {"questions": 0.3}, "weights": {"dense": 0}}
+    assert found(expanding, "comprar", 1, **weighted) == ["d1"]
+
+
+def test_views_of_each_arm(tmp_path, encoder) -> None:
+    views = {"bm25": ["both"], "dense": ["text"]}
+    with HybridIndex.create(tmp_path / "i", views=views, text_weight=2, encoder=encoder) as index:
+        index.add(documents(range(2)))
+        index.set_generated({"d1": KEYWORDS})
+        assert found_by(index, "bm25", "emergencial") == ["d1"]
+        assert encoder.embedded == ["pregão eletrônico número 0", "pregão eletrônico número 1"]
+        with pytest.raises(ConfigurationError, match="the dense arm of this index has text"):
+            index.search("x", index_on="both")
+        twice = index.schema.bm25_document(1, index.get(["d1"])[0]).fields["both"]
+        assert twice == "pregão eletrônico número 1\npregão eletrônico número 1\n" + KEYWORDS["keywords"]
+    with HybridIndex.open(tmp_path / "i", encoder=encoder) as index:
+        assert index.stats().views == {"bm25": ("both",), "dense": ("text",)}
+        assert index.schema.text_weight == 2
+
+
+def test_an_index_without_such_a_view_takes_no_generated_texts(index) -> None:
+    index.add(documents(range(1)))
+    with pytest.raises(ConfigurationError, match="no view of generated texts"):
+        index.set_generated({"d0": KEYWORDS})
 
 
 @pytest.mark.parametrize(
@@ -500,10 +547,11 @@ def test_vectors_of_generated_texts_are_stored(tmp_path, encoder) -> None:
         ({1: KEYWORDS}, InputTypeError, "the id of entry 0 is int"),
     ],
 )
-def test_generated_texts_that_are_none(shared_index, texts, error, message) -> None:
+def test_generated_texts_that_are_none(expanding, texts, error, message) -> None:
+    expanding.add(documents(range(3)))
     with pytest.raises(error, match=message):
-        shared_index.set_generated(texts)
-    assert all(not it.generated for it in shared_index.get(shared_index.ids()))
+        expanding.set_generated(texts)
+    assert all(not it.generated for it in expanding.get(expanding.ids()))
 
 
 # What cannot be used
@@ -580,8 +628,13 @@ def test_k_and_candidates_beyond_the_documents(shared_index) -> None:
         ({"fields": ["text", "keywords"]}, "'keywords' is kept for generated texts"),
         ({"fields": "text"}, "fields is str"),
         ({"fields": {"text": -1.0}}, "the weight of field 'text' is -1.0"),
-        ({"embedded": ["keywords"]}, "expected 'text' and any of"),
-        ({"embedded": ["text", "title"]}, "expected 'text' and any of"),
+        ({"fields": ["text", "both"]}, "'both' is kept for generated texts"),
+        ({"views": []}, "expected at least one of"),
+        ({"views": "text"}, "expected at least one of"),
+        ({"views": ["text", "title"]}, "expected at least one of"),
+        ({"views": {"bm25": ["text"]}}, "expected views for each of the arms"),
+        ({"text_weight": 0}, "text_weight=0"),
+        ({"text_weight": 11}, "expected at most 10"),
         ({"chroma": "localhost:8000"}, "is no address of a server"),
         ({"chroma": "http://user:secret@localhost:8000"}, "holds credentials"),
         ({"chroma": 3}, "chroma is int"),

@@ -105,7 +105,7 @@ def test_weights_fusion_and_candidates_of_a_call(filtered) -> None:
     index, _ = filtered
     lexical, dense = (found_by(index, arm, "licitação d77", 5) for arm in ARMS)
     assert lexical[0] == "d77"
-    assert found(index, "licitação d77", 5, weights={"bm25": 1e6, "dense": 1e-6}) == lexical
+    assert found(index, "licitação d77", 5, weights={"bm25": 1e6, "dense": 1e-6}, fusion="rrf") == lexical
     assert found(index, "licitação d77", 5, weights={"bm25": 1e-6, "dense": 1e6}) == dense
     for method in ("rrf", "relative", "distribution"):
         hits = index.search("licitação d77", 5, fusion=method).hits
@@ -113,7 +113,7 @@ def test_weights_fusion_and_candidates_of_a_call(filtered) -> None:
         assert len(hits) == 5
         assert scores == sorted(scores, reverse=True)
         assert hits[0].document.id == "d77"
-    near, far = (index.search("licitação d77", 5, rrf_k=k).hits[0].fused.score for k in (1, 1000))
+    near, far = (index.search("licitação d77", 5, fusion="rrf", rrf_k=k).hits[0].fused.score for k in (1, 1000))
     assert near == pytest.approx(1.0)
     assert far == pytest.approx(2 / 1001)
     one = index.search("d77", 1, candidates=1, weights={"dense": 0.5}).hits[0]

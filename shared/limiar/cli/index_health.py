@@ -89,7 +89,8 @@ def _stats(args: argparse.Namespace) -> int:
     table.add_row("fields", ", ".join(f"{name} (weight {weight:g})" for name, weight in stats.fields.items()))
     table.add_row("language", stats.language)
     table.add_row("encoder", stats.encoder)
-    table.add_row("vectors of", ", ".join(stats.embedded))
+    for arm, views in stats.views.items():
+        table.add_row(f"{arm} looks into", ", ".join(views))
     table.add_row("vectors in", {"folder": "this folder", "client": "a Chroma client"}.get(stats.place, stats.place))
     table.add_row("arms", ", ".join(arms))
     output_console().print(table)

@@ -27,8 +27,8 @@ from limiar.errors import (
 
 if TYPE_CHECKING:
     from chromadb.api import ClientAPI
-    from chromadb.api.models.Collection import Collection
     from chromadb.api.collection_configuration import CreateHNSWConfiguration
+    from chromadb.api.models.Collection import Collection
     from chromadb.config import Settings
 
 _BATCH = 1000
@@ -79,8 +79,11 @@ class ChromaVectors:
                 self._collections[name].upsert(ids=[str(key) for key in keys[some]], embeddings=vectors[some])
 
     def remove(self, keys: Sequence[int]) -> None:
-        """Delete the vectors of every name that have these keys; keys that are not there are passed over."""
-        with self._gate.shared(), self._translated(StoreWriteError, "be written"):
+        """Delete the vectors of every name that have these keys; keys that are not there are passed over.
+
+        Nobody searches meanwhile: in a folder, Chroma fails to search for what goes away.
+        """
+        with self._gate.alone(), self._translated(StoreWriteError, "be written"):
             for collection in self._collections.values():
                 for start in range(0, len(keys), _BATCH):
                     collection.delete(ids=[str(key) for key in keys[start : start + _BATCH]])
@@ -203,15 +206,17 @@ class ChromaVectors:
 
 
 class _Gate:
-    """Many may pass at once, or one alone."""
+    """Many may pass at once, or one alone, for whom new ones wait."""
 
     def __init__(self) -> None:
         self._condition = threading.Condition()
         self._inside = 0
+        self._waiting = 0
 
     @contextlib.contextmanager
     def shared(self) -> Iterator[None]:
         with self._condition:
+            self._condition.wait_for(lambda: not self._waiting)
             self._inside += 1
         try:
             yield
@@ -223,8 +228,13 @@ class _Gate:
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
         with self._condition:
+            self._waiting += 1
             self._condition.wait_for(lambda: not self._inside)
-            yield
+            try:
+                yield
+            finally:
+                self._waiting -= 1
+                self._condition.notify_all()
 
 
 def check_place(chroma: object) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import logging
 import threading
 import uuid
@@ -12,23 +11,20 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from limiar.embeddings.protocol import Encoder, FloatArray
+from limiar.embeddings.protocol import Encoder
 from limiar.embeddings.resolve import choose_encoder
-from limiar.errors import ConfigurationError, StoreDamagedError, StoreError, StoreWriteError
-from limiar.inputs import check_query, encodable
-from limiar.retrieval.arms import ArmResults, OnArmError, in_arm_thread, run_arms
+from limiar.errors import ConfigurationError, StoreError, StoreWriteError
+from limiar.retrieval.arms import OnArmError, in_arm_thread
 from limiar.retrieval.bm25 import BM25Index
-from limiar.retrieval.checks import check_count, check_weights
 from limiar.retrieval.chroma import ChromaVectors, check_place
 from limiar.retrieval.document_store import DocumentStore, StoredDocument
 from limiar.retrieval.documents import IndexDocument, check_ids, checked_fields
-from limiar.retrieval.ensemble import Ensemble
-from limiar.retrieval.filters import parse_filter
-from limiar.retrieval.fusion import DEFAULT_RRF_K, FusedHit, FusionMethod
+from limiar.retrieval.fusion import DEFAULT_RRF_K, FusionMethod
 from limiar.retrieval.index_arms import UNUSABLE, Bm25Arm, DenseArm, IndexArm
 from limiar.retrieval.index_health import IndexHealth, examine, mend
-from limiar.retrieval.index_results import AddReport, HybridHit, HybridResult, HybridStats
-from limiar.retrieval.index_schema import TEXT, IndexSchema
+from limiar.retrieval.index_results import AddReport, HybridResult, HybridStats
+from limiar.retrieval.index_schema import TEXT, IndexSchema, schema_of
+from limiar.retrieval.index_search import IndexSearcher
 from limiar.retrieval.index_settings import (
     BM25_FOLDER,
     BY_CLIENT,
@@ -55,7 +51,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger("limiar")
 
 DEFAULT_CANDIDATES = 100
-_ATTEMPTS = 10
 
 
 class HybridIndex:
@@ -95,9 +90,8 @@ class HybridIndex:
         self._dense = DenseArm(place, collections, self._vectors)
         self._arms: tuple[IndexArm, ...] = (self._bm25, self._dense)
         self._writer = IndexWriter(self._store, schema, self._arms, self._vectors)
+        self._searcher = IndexSearcher(self._store, schema, self._bm25, self._dense, self._vectors, follow=read_only)
         self._writing = threading.Lock()
-        self._reopening = threading.Lock()
-        self._seen = self._store.revision()
         self._closed = False
 
     @classmethod
@@ -106,7 +100,8 @@ class HybridIndex:
         folder: str | Path,
         *,
         fields: Mapping[str, float] | Sequence[str] = (TEXT,),
-        embedded: Sequence[str] = (TEXT,),
+        views: Sequence[str] | Mapping[str, Sequence[str]] = (TEXT,),
+        text_weight: int = 1,
         analyzer: Analyzer | None = None,
         encoder: Encoder | None = None,
         chroma: str | ClientAPI | None = None,
@@ -116,7 +111,9 @@ class HybridIndex:
         Args:
             folder: a new or empty folder.
             fields: the names of the text fields, or name to BM25 weight (1 by default); "text" is one of them. Saved.
-            embedded: what gets a vector: "text", the fields together, and perhaps fields of generated texts. Saved.
+            views: what the arms can look into: "text", the fields above; "keywords", the texts that were generated from
+                them (see `set_generated`); "both", the two as one text. For both arms, or by arm. Saved.
+            text_weight: how often the original text stands in the view "both". Saved.
             analyzer: for documents and queries; Portuguese by default. Saved.
             encoder: makes the vectors; None for the one inside the package. Its name is saved.
             chroma: None keeps the vectors in a folder inside `folder`; or a server's address, which is saved; or a
@@ -129,7 +126,7 @@ class HybridIndex:
             MissingExtraError: tantivy or chromadb is not installed.
         """
         folder = Path(folder)
-        schema = IndexSchema(checked_fields(fields), tuple(embedded))
+        schema = schema_of(checked_fields(fields), views, text_weight)
         check_place(chroma)
         chosen = choose_encoder(None, encoder)
         analyzer = analyzer or Analyzer()
@@ -143,7 +140,7 @@ class HybridIndex:
             clear_unfinished(folder, FILES)
             place = folder / CHROMA_FOLDER if chroma is None else chroma
             name = f"limiar-{uuid.uuid4().hex}"
-            collections = {vector: f"{name}-{vector}" for vector in schema.embedded}
+            collections = {vector: f"{name}-{vector}" for vector in schema.views["dense"]}
             ChromaVectors(place, collections, create=True).close()
             BM25Index.create(folder / BM25_FOLDER, fields=schema.bm25_fields, analyzer=analyzer).close()
             DocumentStore.create(folder / DOCUMENTS_FILE).close()
@@ -217,6 +214,16 @@ class HybridIndex:
         return self._folder
 
     @property
+    def schema(self) -> IndexSchema:
+        """The fields and what each arm sees of them."""
+        return self._schema
+
+    @property
+    def analyzer(self) -> Analyzer:
+        """What turns documents and queries into terms."""
+        return self._analyzer
+
+    @property
     def arms(self) -> tuple[str, ...]:
         """The names of the arms."""
         return (self._bm25.name, self._dense.name)
@@ -277,12 +284,13 @@ class HybridIndex:
             progress: as for `add`.
 
         Raises:
+            ConfigurationError: the index was made without a view of generated texts.
             InputError: a field or an id is unknown, or a text is not a string.
             StoreWriteError, StoreUnreachableError, EncoderError: as for `add`.
         """
-        checked = self._schema.check_generated(texts)
-        check_ids(checked)
         with self._for_writing() as writer:
+            checked = self._schema.check_generated(texts)
+            check_ids(checked)
             return writer.set_generated(checked, progress or _unseen)
 
     @contextlib.contextmanager
@@ -303,6 +311,7 @@ class HybridIndex:
         k: int = 10,
         *,
         filter: Mapping[str, Any] | None = None,  # noqa: A002
+        index_on: str | Mapping[str, str] | None = None,
         candidates: int = DEFAULT_CANDIDATES,
         weights: Mapping[str, float] | None = None,
         field_weights: Mapping[str, float] | None = None,
@@ -318,9 +327,12 @@ class HybridIndex:
             k: at most so many documents.
             filter: only documents whose metadata pass: see `limiar.retrieval.filters`. Both arms apply it before they
                 count, so `k` documents come back if there are so many.
+            index_on: the view to search, or by arm: "text", "keywords" or "both"; None for the richest that the index
+                has.
             candidates: how many each arm brings; at least `k`.
             weights: arm name ("bm25", "dense") to weight; 1 for arms not named. One with weight 0 is not asked.
-            field_weights: BM25 field to weight, for this search.
+            field_weights: BM25 field to weight, for this search: original fields, "keywords", "questions", "statement"
+                and "both", as far as the index has them. Fields not named keep what `index_on` gives them.
             fusion: "rrf", "relative" or "distribution"; see `limiar.fuse`.
             rrf_k: the constant of "rrf".
             timeout: seconds that each arm may take.
@@ -332,102 +344,23 @@ class HybridIndex:
             ArmError: an arm failed or was late and `on_error="raise"`, or no arm is left.
         """
         self._check_open()
-        query = encodable(check_query(query))
-        check_count("k", k)
-        depth = max(k, check_count("candidates", candidates))
-        parse_filter(filter)
-        bm25_fields = check_weights("field", field_weights, self._schema.bm25_fields, self._schema.bm25_fields)
-        asked = [name for name, weight in check_weights("arm", weights, self.arms).items() if weight]
-        ensemble = Ensemble(
-            asked,
-            weights={name: weight for name, weight in (weights or {}).items() if name in asked},
+        return self._searcher.search(
+            query,
+            k,
+            where=filter,
+            index_on=index_on,
+            candidates=candidates,
+            weights=weights,
+            field_weights=field_weights,
             fusion=fusion,
             rrf_k=rrf_k,
-            drop_zero=[name for name in asked if name == self._bm25.name],
             timeout=timeout,
             on_error=on_error,
         )
-        vector = functools.cache(lambda: self._vectors.of_query(query))
-
-        def ask(depth: int) -> ArmResults[Sequence[tuple[str, float | None]]]:
-            arms: dict[str, Callable[[], Sequence[tuple[str, float | None]]]] = {
-                self._bm25.name: lambda: self._bm25.search(query, depth, filter, bm25_fields),
-                self._dense.name: lambda: self._nearest(vector, depth, filter),
-            }
-            return run_arms({name: arms[name] for name in asked}, timeout=timeout, on_error=on_error)
-
-        return self._answer(ask, ensemble, k, depth)
 
     async def asearch(self, query: str, k: int = 10, **options: Any) -> HybridResult:
         """`search` in threads of its own, off the event loop."""
         return await in_arm_thread(lambda: self.search(query, k, **options))
-
-    def _answer(
-        self,
-        ask: Callable[[int], ArmResults[Sequence[tuple[str, float | None]]]],
-        ensemble: Ensemble,
-        k: int,
-        depth: int,
-    ) -> HybridResult:
-        """What the arms find, as documents.
-
-        They are asked again if documents changed between their answer and its reading, and asked for more if entries
-        that a write has not yet cleared away took the place of documents.
-        """
-        more = 0
-        for _ in range(_ATTEMPTS):
-            revision = self._store.revision()
-            found = ask(depth + more)
-            hits, stale = self._documents(ensemble.fused(found, k), k)
-            if stale:
-                hits, stale = self._documents(ensemble.fused(found), k)
-            unfinished = len(self._store.trash()) if stale else 0
-            if not stale or (revision == self._store.revision() and (len(hits) == k or more >= unfinished)):
-                break
-            more = unfinished
-        return HybridResult(hits, found.skipped)
-
-    def _nearest(
-        self, vector: Callable[[], FloatArray], k: int, where: Mapping[str, Any] | None
-    ) -> Sequence[tuple[str, float | None]]:
-        for attempt in range(_ATTEMPTS):
-            revision = self._store.revision()
-            among = self._bm25.matching(where) if where else None
-            if among is not None and not among:
-                break
-            self._see_other_writers()
-            try:
-                return self._dense.nearest(TEXT, vector(), k, among)
-            except StoreDamagedError:  # so Chroma calls it, too, when a write takes entries away meanwhile
-                unchanged = revision == self._store.revision()
-                if attempt == _ATTEMPTS - 1 or (attempt and unchanged):
-                    raise
-        return []
-
-    def _see_other_writers(self) -> None:
-        if self._lock is not None:
-            return
-        with self._reopening:
-            revision = self._store.revision()
-            if revision != self._seen:
-                self._dense.reopen()
-                self._seen = revision
-
-    def _documents(self, fused: Sequence[FusedHit], k: int) -> tuple[list[HybridHit], int]:
-        """The best `k` that are documents, and how many entries of no document were passed over."""
-        hits: dict[str, HybridHit] = {}
-        stale = start = 0
-        while len(hits) < k and start < len(fused):
-            some = fused[start : start + k - len(hits)]
-            documents = self._store.fetch(int(hit.id) for hit in some)
-            for hit in some:
-                document = documents.get(int(hit.id))
-                if document is None:
-                    stale += 1
-                else:
-                    hits.setdefault(document.id, HybridHit(document, FusedHit(document.id, hit.score, hit.arms)))
-            start += len(some)
-        return list(hits.values()), stale
 
     # Looking up
 
@@ -499,7 +432,7 @@ class HybridIndex:
             fields=dict(self._schema.fields),
             language=self._analyzer.language,
             encoder=self._encoder.model_id,
-            embedded=self._schema.embedded,
+            views=dict(self._schema.views),
             place=place if isinstance(place, str) else (IN_FOLDER if isinstance(place, Path) else BY_CLIENT),
         )
 

@@ -73,7 +73,7 @@ class HybridStats:
         fields: the original fields and their BM25 weights.
         language: of the analyzer.
         encoder: the name of what made the vectors.
-        embedded: the names of the vectors that each document has.
+        views: by arm, what it can look into.
         place: where the vectors are.
     """
 
@@ -82,5 +82,5 @@ class HybridStats:
     fields: Mapping[str, float]
     language: str
     encoder: str
-    embedded: tuple[str, ...]
+    views: Mapping[str, tuple[str, ...]]
     place: str

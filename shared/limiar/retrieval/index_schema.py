@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from limiar.errors import ConfigurationError, InputError, InputTypeError
 from limiar.inputs import encodable
+from limiar.retrieval.checks import check_count, check_weights
 from limiar.retrieval.document_store import Record, StoredDocument, make_record
 from limiar.retrieval.documents import IndexDocument, check_documents
 
-TEXT = "text"
+TEXT, KEYWORDS, BOTH = "text", "keywords", "both"
+VIEWS = (TEXT, KEYWORDS, BOTH)
+"""What an arm can look into: the original fields, the texts that were generated from them, or both as one text."""
 GENERATED_FIELDS = ("keywords", "questions", "statement")
 """Fields for texts that were made from a document: searched if asked for, never returned as its text."""
+ARMS = ("bm25", "dense")
+_MOST_REPEATS = 10
 
 
 @dataclass(frozen=True)
@@ -21,27 +27,63 @@ class IndexSchema:
 
     Attributes:
         fields: the original fields and their BM25 weights; "text" is one of them.
-        embedded: the names of vectors: "text", of the original fields together, and any of `GENERATED_FIELDS`.
+        views: by arm, which of `VIEWS` it has.
+        text_weight: how often the original text stands in the view "both".
     """
 
     fields: Mapping[str, float]
-    embedded: tuple[str, ...] = (TEXT,)
+    views: Mapping[str, tuple[str, ...]]
+    text_weight: int = 1
 
     def __post_init__(self) -> None:
         if TEXT not in self.fields:
             msg = f"fields={list(self.fields)}; expected one named {TEXT!r}, which is what comes back"
             raise ConfigurationError(msg)
-        taken = [name for name in self.fields if name in GENERATED_FIELDS]
+        taken = [name for name in self.fields if name in (*GENERATED_FIELDS, BOTH)]
         if taken:
             msg = f"fields={list(self.fields)}; {taken[0]!r} is kept for generated texts: choose another name"
             raise ConfigurationError(msg)
-        known = (TEXT, *GENERATED_FIELDS)
-        unknown = [name for name in self.embedded if name not in known]
-        if unknown or TEXT not in self.embedded or len(set(self.embedded)) < len(self.embedded):
-            msg = (
-                f"embedded={list(self.embedded)}; expected {TEXT!r} and any of {', '.join(GENERATED_FIELDS)}, each once"
-            )
+        if check_count("text_weight", self.text_weight) > _MOST_REPEATS:
+            msg = f"text_weight={self.text_weight}; expected at most {_MOST_REPEATS}"
             raise ConfigurationError(msg)
+
+    def chosen_views(self, index_on: object) -> dict[str, str]:
+        """By arm, the view to search: the richest that it has where none is named.
+
+        Args:
+            index_on: a view, or by arm a view, or None.
+
+        Raises:
+            ConfigurationError: an arm does not have the view.
+        """
+        if index_on is None:
+            named: Mapping[str, object] = {}
+        elif isinstance(index_on, str):
+            named = dict.fromkeys(ARMS, index_on)
+        elif isinstance(index_on, Mapping) and set(index_on) <= set(ARMS):
+            named = index_on
+        else:
+            msg = f"index_on={index_on!r}; expected one of {', '.join(VIEWS)}, or one for each arm by name"
+            raise ConfigurationError(msg)
+        for arm, view in named.items():
+            if view not in self.views[arm]:
+                msg = (
+                    f"index_on={view!r}: the {arm} arm of this index has {', '.join(self.views[arm])}; make an index "
+                    "with other views"
+                )
+                raise ConfigurationError(msg)
+        return {arm: str(named.get(arm, _richest(self.views[arm]))) for arm in ARMS}
+
+    def bm25_weights(self, view: str, given: object = None) -> dict[str, float]:
+        """The weight of every BM25 field for a search in a view, with those given in place of it.
+
+        Raises:
+            ConfigurationError: a field is unknown, or a weight is out of range.
+        """
+        known = self.bm25_fields
+        inside = {TEXT: list(self.fields), KEYWORDS: list(GENERATED_FIELDS), BOTH: [BOTH]}[view]
+        default = {name: weight if name in inside else 0.0 for name, weight in known.items()}
+        return check_weights("field", given, known, default)
 
     def records(self, documents: Iterable[IndexDocument]) -> Iterator[Record]:
         """Check the documents one by one as they are asked for; see `check_documents` for the errors."""
@@ -54,19 +96,21 @@ class IndexSchema:
         return make_record(document, self.texts(document), where)
 
     def texts(self, document: StoredDocument) -> dict[str, str]:
-        """By name of vector, the text to embed; blank ones have no vector."""
-        whole = "\n".join(document.fields[name] for name in self.fields if document.fields.get(name, "").strip())
-        texts = {name: document.generated.get(name, "") for name in self.embedded}
-        texts[TEXT] = whole
-        return {name: encodable(text) for name, text in texts.items() if text.strip()}
+        """By view of the dense arm, the text to embed; blank ones have no vector."""
+        views = self._views(document)
+        return {name: encodable(views[name]) for name in self.views["dense"] if views[name].strip()}
 
     def check_generated(self, texts: object) -> dict[str, dict[str, str]]:
         """Generated texts by id and field; blank ones are left out.
 
         Raises:
+            ConfigurationError: no arm has a view of generated texts.
             InputTypeError: not a mapping of mappings of strings.
             InputError: a field is unknown.
         """
+        if all(views == (TEXT,) for views in self.views.values()):
+            msg = "this index has no view of generated texts; make one with views=('text', 'both')"
+            raise ConfigurationError(msg)
         if not isinstance(texts, Mapping) or not all(isinstance(fields, Mapping) for fields in texts.values()):
             msg = "generated texts are expected as a mapping of ids to mappings of field names to texts"
             raise InputTypeError(msg)
@@ -85,9 +129,53 @@ class IndexSchema:
 
     @property
     def bm25_fields(self) -> dict[str, float]:
-        """All fields with their weights; those of generated texts weigh 1."""
-        return {**self.fields, **dict.fromkeys(GENERATED_FIELDS, 1.0)}
+        """The fields that BM25 has, with their weights."""
+        there = self.views["bm25"]
+        fields = dict(self.fields) if TEXT in there else {}
+        fields.update(dict.fromkeys(GENERATED_FIELDS if KEYWORDS in there else (), 1.0))
+        fields.update({BOTH: 1.0} if BOTH in there else {})
+        return fields
 
     def bm25_document(self, key: int, document: StoredDocument) -> IndexDocument:
         """The document as the BM25 arm has it."""
-        return IndexDocument(str(key), {**document.fields, **document.generated}, document.metadata)
+        texts = {**document.fields, **document.generated, BOTH: self._views(document)[BOTH]}
+        known = self.bm25_fields
+        fields = {name: text for name, text in texts.items() if name in known}
+        return IndexDocument(str(key), fields, document.metadata)
+
+    def _views(self, document: StoredDocument) -> dict[str, str]:
+        original = _joined(document.fields, self.fields)
+        generated = _joined(document.generated, GENERATED_FIELDS)
+        both = "\n".join([original] * self.text_weight + [generated] * bool(generated))
+        return {TEXT: original, KEYWORDS: generated, BOTH: both}
+
+
+def schema_of(fields: Mapping[str, float], views: object = (TEXT,), text_weight: object = 1) -> IndexSchema:
+    """The schema for what a caller names.
+
+    Args:
+        fields: name to weight.
+        views: views that both arms have, or by arm.
+        text_weight: see `IndexSchema`.
+
+    Raises:
+        ConfigurationError: a value is out of its range.
+    """
+    by_arm: Mapping[Any, Any] = views if isinstance(views, Mapping) else dict.fromkeys(ARMS, views)
+    if set(by_arm) != set(ARMS):
+        msg = f"views={views!r}; expected views for each of the arms {', '.join(ARMS)}, or one list for both"
+        raise ConfigurationError(msg)
+    for some in by_arm.values():
+        usable = isinstance(some, Sequence) and not isinstance(some, str)
+        if not usable or not some or not set(some) <= set(VIEWS) or len(set(some)) < len(some):
+            msg = f"views={views!r}; expected at least one of {', '.join(VIEWS)} for an arm, each once"
+            raise ConfigurationError(msg)
+    return IndexSchema(fields, {arm: tuple(by_arm[arm]) for arm in ARMS}, check_count("text_weight", text_weight))
+
+
+def _richest(views: Sequence[str]) -> str:
+    return next(view for view in (BOTH, TEXT, KEYWORDS) if view in views)
+
+
+def _joined(texts: Mapping[str, str], names: Iterable[str]) -> str:
+    return "\n".join(texts[name] for name in names if texts.get(name, "").strip())

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from limiar.errors import ConfigurationError, StoreDamagedError
 from limiar.retrieval.documents import checked_fields
-from limiar.retrieval.index_schema import IndexSchema
+from limiar.retrieval.index_schema import IndexSchema, schema_of
 from limiar.retrieval.store import MANIFEST
 from limiar.text.analyzer import Analyzer
 
@@ -29,6 +29,8 @@ def settings_to_save(
     place = chroma if isinstance(chroma, str) else (IN_FOLDER if chroma is None else BY_CLIENT)
     return {
         "fields": dict(schema.fields),
+        "views": {arm: list(views) for arm, views in schema.views.items()},
+        "text_weight": schema.text_weight,
         "language": language,
         "encoder": encoder,
         "chroma": place,
@@ -44,7 +46,7 @@ def saved_settings(folder: Path, manifest: Mapping[str, Any]) -> tuple[IndexSche
     """
     try:
         collections = dict(manifest["collections"])
-        schema = IndexSchema(checked_fields(manifest["fields"]), tuple(collections))
+        schema = schema_of(checked_fields(manifest["fields"]), manifest["views"], manifest["text_weight"])
         return schema, Analyzer(manifest["language"]), collections
     except (KeyError, TypeError, ValueError) as error:
         msg = f"{folder / MANIFEST} is damaged ({error}); restore it from a backup, or rebuild the index"
