@@ -9,9 +9,9 @@ from langchain_core.documents import Document
 from limiar.errors import InputTypeError
 from limiar.retrieval.document_store import StoredDocument
 from limiar.retrieval.documents import IndexDocument
-from limiar.retrieval.framework_documents import index_document, shown_metadata
+from limiar.retrieval.framework_documents import found_metadata, index_document, shown_metadata
 from limiar.retrieval.index_results import HybridResult
-from limiar.retrieval.provenance import fusion_marks, without_fusion_marks
+from limiar.retrieval.provenance import fusion_marks
 
 _BLANK = Document("")
 
@@ -33,11 +33,7 @@ def from_index(document: StoredDocument) -> Document:
 def found_documents(result: HybridResult) -> list[Document]:
     """The documents that were found, best first, each saying how."""
     return [
-        _document(
-            hit.document,
-            {**without_fusion_marks(shown_metadata(hit.document)), **fusion_marks(hit.fused, result.skipped)},
-        )
-        for hit in result.hits
+        _document(hit.document, found_metadata(hit, fusion_marks(hit.fused, result.skipped))) for hit in result.hits
     ]
 
 

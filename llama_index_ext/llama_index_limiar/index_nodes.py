@@ -18,13 +18,12 @@ from llama_index.core.schema import (
 )
 
 from limiar.errors import InputError, InputTypeError, StoreDamagedError
-from limiar.retrieval.document_store import StoredDocument
 from limiar.retrieval.documents import IndexDocument
-from limiar.retrieval.framework_documents import NODE_KEY, index_document, shown_metadata
+from limiar.retrieval.framework_documents import NODE_KEY, found_metadata, index_document
 from limiar.retrieval.hybrid_index import HybridIndex
-from limiar.retrieval.index_results import AddReport, HybridResult
+from limiar.retrieval.index_results import AddReport, HybridHit, HybridResult
 from limiar.retrieval.index_writer import IndexProgress
-from limiar.retrieval.provenance import fusion_marks, without_fusion_marks
+from limiar.retrieval.provenance import fusion_marks
 
 _CLASSES: dict[str, type[BaseNode]] = {
     kind.class_name(): kind for kind in (TextNode, ImageNode, IndexNode, Node, Document)
@@ -76,7 +75,7 @@ def found_nodes(result: HybridResult) -> list[NodeWithScore]:
         StoreDamagedError: what is kept of a node cannot be read.
     """
     return [
-        NodeWithScore(node=_node(hit.document, fusion_marks(hit.fused, result.skipped)), score=hit.fused.score)
+        NodeWithScore(node=_node(hit, fusion_marks(hit.fused, result.skipped)), score=hit.fused.score)
         for hit in result.hits
     ]
 
@@ -134,24 +133,25 @@ def _packed_related(related: RelatedNodeInfo | Sequence[RelatedNodeInfo]) -> dic
     return {key: value for key, value in vars(related).items() if value}
 
 
-def _node(document: StoredDocument, marks: Mapping[str, Any]) -> BaseNode:
+def _node(hit: HybridHit, marks: Mapping[str, Any]) -> BaseNode:
     """The node as it was added, with marks in its metadata that no embedding model and no LLM reads.
 
     A document that did not come as a node is a `TextNode`.
     """
-    metadata = {**without_fusion_marks(shown_metadata(document)), **marks}
-    return _built(document.id, document.text, metadata, document.metadata.get(NODE_KEY) or {}, marks)
+    document = hit.document
+    packed = document.metadata.get(NODE_KEY) or {}
+    return _built(document.id, document.text, found_metadata(hit, marks), packed, list(marks))
 
 
 def _built(
-    identity: str, text: str, metadata: Mapping[str, Any], packed: Mapping[str, Any], hidden: Mapping[str, Any]
+    identity: str, text: str, metadata: Mapping[str, Any], packed: Mapping[str, Any], hidden: list[str]
 ) -> BaseNode:
     try:
         given = {**packed, "id_": identity, "metadata": metadata}
         kind = _CLASSES[given.pop("class_name", TextNode.class_name())]
         for name in ("excluded_embed_metadata_keys", "excluded_llm_metadata_keys"):
-            excluded = given.get(name, ())
-            given[name] = [*excluded, *(key for key in hidden if key not in excluded)]
+            excluded = given.get(name)
+            given[name] = [*excluded, *(key for key in hidden if key not in excluded)] if excluded else hidden
         if "relationships" in given:
             given["relationships"] = {
                 NodeRelationship[name]: [RelatedNodeInfo(**info) for info in related]
@@ -165,7 +165,7 @@ def _built(
             given["text_resource"] = MediaResource(text=text, **given["text_resource"])
         if "obj" in given:
             target = given["obj"]
-            given["obj"] = _built(target["id"], target["text"], target["metadata"], target[NODE_KEY], {})
+            given["obj"] = _built(target["id"], target["text"], target["metadata"], target[NODE_KEY], [])
         return kind(**given)
     except (TypeError, ValueError, LookupError, AttributeError) as error:
         msg = f"what is kept of a node under {NODE_KEY!r} cannot be read ({type(error).__name__}); add the node again"

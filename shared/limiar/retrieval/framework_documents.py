@@ -8,7 +8,9 @@ from typing import Any
 from limiar.errors import InputError
 from limiar.retrieval.document_store import StoredDocument
 from limiar.retrieval.documents import IndexDocument
+from limiar.retrieval.index_results import HybridHit
 from limiar.retrieval.index_schema import TEXT
+from limiar.retrieval.provenance import FUSION_KEYS
 
 NODE_KEY = "limiar_node"
 """The metadata key for what a LlamaIndex node has beyond id, text and metadata. A mapping, so no filter sees it."""
@@ -56,4 +58,13 @@ def shown_metadata(document: StoredDocument) -> dict[str, Any]:
         for name, text in document.fields.items():
             if name != TEXT and text.strip():
                 shown.setdefault(name, text)
+    return shown
+
+
+def found_metadata(hit: HybridHit, marks: Mapping[str, Any]) -> dict[str, Any]:
+    """`shown_metadata` of a document that was found, with these `fusion_marks` in place of earlier ones."""
+    shown = shown_metadata(hit.document)
+    for key in FUSION_KEYS:
+        shown.pop(key, None)
+    shown.update(marks)
     return shown
