@@ -46,7 +46,7 @@ class HybridRetriever(BaseRetriever):
         weights: by arm name, or a list in the arms' order; 1 for arms not named. A document that only zero-weight
             arms found is not returned.
         fusion: "rrf" needs ranks only; "relative" and "distribution" need scores: an index has them, for retrievers
-            see `score_key`.
+            see `score_key`. None for "relative" over an index and "rrf" over retrievers.
         rrf_k: the constant of "rrf".
         timeout: seconds that each arm may take. Sync, and in an index, a late arm's thread works on unnoticed until it
             returns, and holds up the end of the program for a second at most; async, a late retriever is cancelled.
@@ -103,7 +103,7 @@ class HybridRetriever(BaseRetriever):
     candidates: int = Field(default=DEFAULT_CANDIDATES, ge=1, strict=True)
     weights: dict[str, float] | list[float] | None = None
     field_weights: dict[str, float] | None = None
-    fusion: FusionMethod = "rrf"
+    fusion: FusionMethod | None = None
     rrf_k: int = Field(default=DEFAULT_RRF_K, ge=1, strict=True)
     id_key: str | None = None
     score_key: str | dict[str, str] | None = None
@@ -196,7 +196,7 @@ class HybridRetriever(BaseRetriever):
         return Ensemble(
             list(self._retrievers()),
             weights=self.weights,
-            fusion=self.fusion,
+            fusion="rrf" if self.fusion is None else self.fusion,
             rrf_k=self.rrf_k,
             drop_zero=self.drop_zero,
             timeout=self.timeout,

@@ -58,7 +58,8 @@ class HybridRetriever(BaseRetriever):
         weights: by arm name, or a list in the arms' order; 1 for arms not named. A node that only zero-weight arms
             found is not returned.
         field_weights: BM25 field of the index to weight.
-        fusion: "rrf" needs ranks only; "relative" and "distribution" need scores.
+        fusion: "rrf" needs ranks only; "relative" and "distribution" need scores. None for "relative" over an index and
+            "rrf" over retrievers.
         rrf_k: the constant of "rrf".
         drop_zero: the retrievers, usually BM25, whose hits with a score of zero or below are no hits.
         timeout: seconds that each arm may take. Sync, and in an index, a late arm's thread works on unnoticed until it
@@ -96,7 +97,7 @@ class HybridRetriever(BaseRetriever):
         candidates: int = DEFAULT_CANDIDATES,
         weights: Mapping[str, float] | Sequence[float] | None = None,
         field_weights: Mapping[str, float] | None = None,
-        fusion: FusionMethod = "rrf",
+        fusion: FusionMethod | None = None,
         rrf_k: int = DEFAULT_RRF_K,
         drop_zero: Collection[str] = (),
         timeout: float | None = None,
@@ -118,6 +119,7 @@ class HybridRetriever(BaseRetriever):
             self._search = IndexSearch(index, **{**options, "filter": filter_mapping(filter)}, **shared)
         else:
             self._retrievers = _checked(retrievers)
+            shared["fusion"] = "rrf" if fusion is None else fusion
             self._ensemble = Ensemble(list(self._retrievers), drop_zero=drop_zero, **shared)
         super().__init__(callback_manager=callback_manager, objects=objects, object_map=object_map, verbose=verbose)
 

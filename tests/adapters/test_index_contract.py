@@ -109,9 +109,9 @@ async def test_documents_come_back_as_they_were_with_their_places(ask):
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"fusion": "relative"}, {"fusion": "distribution"}, {"weights": {"bm25": 0.3, "dense": 0.7}},
-     {"rrf_k": 1}, {"candidates": 2}, {"filter": {"year": {"$gte": 2020}}}, {"field_weights": {"text": 2.0}},
-     {"timeout": 60.0, "on_error": "skip"}],
+    [{}, {"fusion": "rrf"}, {"fusion": "relative"}, {"fusion": "distribution"}, {"fusion": "rrf", "rrf_k": 1},
+     {"weights": {"bm25": 0.3, "dense": 0.7}}, {"candidates": 2}, {"filter": {"year": {"$gte": 2020}}},
+     {"field_weights": {"text": 2.0}}, {"timeout": 60.0, "on_error": "skip"}],
 )  # fmt: skip
 async def test_every_way_gives_what_the_core_gives(ask, index, options):
     assert await ask(**options) == await through_core(index, QUERY, 10, options, is_async=False)

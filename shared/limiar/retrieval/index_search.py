@@ -30,7 +30,7 @@ class IndexSearch:
         candidates: how many each arm brings.
         weights: by arm name, or one for each arm in order.
         field_weights: by BM25 field.
-        fusion: "rrf", "relative" or "distribution".
+        fusion: "rrf", "relative" or "distribution"; None for the default of an index.
         rrf_k: the constant of "rrf".
         timeout: seconds for each arm; None for no limit.
         on_error: "raise" or "skip" for an arm that fails or is late.
@@ -45,7 +45,7 @@ class IndexSearch:
     candidates: int = DEFAULT_CANDIDATES
     weights: Mapping[str, float] | Sequence[float] | None = None
     field_weights: Mapping[str, float] | None = None
-    fusion: FusionMethod = "rrf"
+    fusion: FusionMethod | None = None
     rrf_k: int = DEFAULT_RRF_K
     timeout: float | None = None
     on_error: OnArmError = "raise"
@@ -76,27 +76,20 @@ class IndexSearch:
 
     def _options(self, where: Mapping[str, Any] | None) -> dict[str, Any]:
         return {
+            **self._fusion_options(),
             "filter": self.filter if where is None else where,
             "candidates": self.candidates,
             "weights": self._weights(),
             "field_weights": self.field_weights,
-            "fusion": self.fusion,
-            "rrf_k": self.rrf_k,
-            "timeout": self.timeout,
-            "on_error": self.on_error,
         }
 
+    def _fusion_options(self) -> dict[str, Any]:
+        given: dict[str, Any] = {} if self.fusion is None else {"fusion": self.fusion}
+        return {**given, "rrf_k": self.rrf_k, "timeout": self.timeout, "on_error": self.on_error}
+
     def _weights(self) -> dict[str, float]:
-        """By arm name; checks what arms have in common, too."""
-        ensemble = Ensemble(
-            self.index.arms,
-            weights=self.weights,
-            fusion=self.fusion,
-            rrf_k=self.rrf_k,
-            timeout=self.timeout,
-            on_error=self.on_error,
-        )
-        return ensemble.weights
+        """By arm name; checks the options of fusion, too."""
+        return Ensemble(self.index.arms, weights=self.weights, **self._fusion_options()).weights
 
 
 def check_source(index: object, retrievers: object, options: Mapping[str, object]) -> None:
