@@ -88,7 +88,7 @@ class HybridDocumentIndex(HybridRetriever, DocumentIndex):
         if ids is None:
             msg = "there are no ids; expected a list of the documents to delete"
             raise InputError(msg)
-        there = [document.id for document in self.index.get(dict.fromkeys(ids))]
+        there = list(dict.fromkeys(document.id for document in self.index.get(ids)))
         return {"succeeded": there, "num_deleted": self.index.delete(there), "failed": [], "num_failed": 0}
 
     def get(self, ids: Sequence[str], /, **kwargs: Any) -> list[Document]:

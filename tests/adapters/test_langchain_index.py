@@ -124,6 +124,17 @@ async def test_ids_are_made_where_there_are_none_and_progress_is_told(empty):
     assert given[0].id is None
 
 
+async def test_what_was_deleted_is_told_once(empty):
+    documents = HybridDocumentIndex(index=empty)
+    documents.upsert([Document("um", id="1"), Document("dois", id="2")])
+    expected = {"succeeded": ["1"], "num_deleted": 1, "failed": [], "num_failed": 0}
+    assert documents.delete(["1", "1", "nobody"]) == expected
+    assert await documents.adelete(["1"]) == {**expected, "succeeded": [], "num_deleted": 0}
+    with pytest.raises(InputTypeError, match="wrap a single id"):
+        documents.delete("2")
+    assert empty.ids() == ["2"]
+
+
 async def test_what_cannot_be_written(empty):
     documents = HybridDocumentIndex(index=empty)
     for unfit, message in (
