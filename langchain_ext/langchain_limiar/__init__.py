@@ -1,12 +1,14 @@
 """limiar for LangChain: keep the documents that are relevant, with calibrated scores, by a threshold.
 
 `LimiarRerank` is a document compressor, `LimiarEmbeddings` limiar's encoders as an embedding model,
-`HybridRetriever` asks several retrievers and fuses what they find, `hybrid_rerank` does all of it in one call.
+`HybridRetriever` searches a `limiar.HybridIndex`, or asks several retrievers and fuses what they find, `hybrid_rerank`
+does all of it in one call. `HybridDocumentIndex` writes a `HybridIndex` through LangChain.
 """
 
 from limiar.errors import MissingExtraError
 
 try:
+    from langchain_limiar.document_index import HybridDocumentIndex
     from langchain_limiar.embeddings import LimiarEmbeddings
     from langchain_limiar.hybrid import HybridRetriever
     from langchain_limiar.pipeline import hybrid_rerank
@@ -16,4 +18,4 @@ except ModuleNotFoundError as error:
         raise
     raise MissingExtraError("langchain_limiar", "langchain") from error  # noqa: EM101
 
-__all__ = ["HybridRetriever", "LimiarEmbeddings", "LimiarRerank", "hybrid_rerank"]
+__all__ = ["HybridDocumentIndex", "HybridRetriever", "LimiarEmbeddings", "LimiarRerank", "hybrid_rerank"]

@@ -5,14 +5,15 @@ from typing import Any
 
 from langchain_core.documents import Document
 from langchain_core.retrievers import RetrieverLike
-from langchain_core.runnables import Runnable, RunnableParallel, RunnablePassthrough
+from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 
 from langchain_limiar.hybrid import HybridRetriever
 from langchain_limiar.rerank import LimiarRerank
+from limiar.retrieval.hybrid_index import HybridIndex
 
 
 def hybrid_rerank(
-    retrievers: Mapping[str, RetrieverLike] | Sequence[RetrieverLike],
+    source: HybridIndex | Mapping[str, RetrieverLike] | Sequence[RetrieverLike],
     reranker: LimiarRerank | None = None,
     *,
     k: int = 500,
@@ -21,23 +22,33 @@ def hybrid_rerank(
     """Ask the first stages, fuse, rerank the best `k` and keep what is relevant.
 
     Args:
-        retrievers: as for `HybridRetriever`. Set each to bring about `k` documents itself.
+        source: a `HybridIndex`, or retrievers as for `HybridRetriever`: set each to bring about `k` documents itself.
         reranker: None for `LimiarRerank()`: the best 3 with a score of at least 0.45, by the bundled scorer.
         k: how many fused documents are reranked.
-        **hybrid: the other fields of `HybridRetriever`: weights, fusion, timeout, on_error, ...
+        **hybrid: the other fields of `HybridRetriever`: filter, weights, fusion, timeout, on_error, ...
 
     Returns:
         A runnable from the query to the relevant documents, usable wherever a retriever is (it is a `RetrieverLike`).
+        `invoke(query, k=..., filter=...)` replaces the two for one call.
 
     Example:
         ```python
         from langchain_limiar import hybrid_rerank
+        from limiar import HybridIndex
 
-        retriever = hybrid_rerank({"bm25": bm25, "dense": dense}, timeout=2.0, on_error="skip")
-        retriever.invoke("dispensa de licitação por valor")
+        retriever = hybrid_rerank(HybridIndex.open("my_index"), timeout=2.0, on_error="skip")
+        retriever.invoke("dispensa de licitação por valor", filter={"year": {"$gte": 2021}})
         ```
     """
-    first_stage = HybridRetriever(retrievers=retrievers, k=k, **hybrid)  # type: ignore[arg-type]
+    given: dict[str, Any] = {"index" if isinstance(source, HybridIndex) else "retrievers": source}
+    first_stage = HybridRetriever(**given, k=k, **hybrid)
     reranker = LimiarRerank() if reranker is None else reranker
-    candidates: RunnableParallel[str] = RunnableParallel(query=RunnablePassthrough(), documents=first_stage)
-    return (candidates | reranker.as_runnable()).with_config(run_name="hybrid_rerank")
+
+    def candidates(query: str, config: RunnableConfig, **options: Any) -> dict[str, Any]:
+        return {"query": query, "documents": first_stage.invoke(query, config, **options)}
+
+    async def acandidates(query: str, config: RunnableConfig, **options: Any) -> dict[str, Any]:
+        return {"query": query, "documents": await first_stage.ainvoke(query, config, **options)}
+
+    step: RunnableLambda[str, dict[str, Any]] = RunnableLambda(candidates, acandidates, name="hybrid_candidates")
+    return (step | reranker.as_runnable()).with_config(run_name="hybrid_rerank")

@@ -1,7 +1,8 @@
 """limiar for LlamaIndex: keep the nodes that are relevant, with calibrated scores, by a threshold.
 
 `LimiarRerank` is a node postprocessor, `LimiarEmbedding` limiar's encoders as an embedding model, `HybridRetriever`
-asks several retrievers and fuses what they find, `hybrid_rerank` does all of it in one call.
+searches a `limiar.HybridIndex`, or asks several retrievers and fuses what they find, `hybrid_rerank` does all of it in
+one call. `add_nodes` writes nodes into a `HybridIndex`.
 """
 
 from limiar.errors import MissingExtraError
@@ -9,6 +10,7 @@ from limiar.errors import MissingExtraError
 try:
     from llama_index_limiar.embeddings import LimiarEmbedding
     from llama_index_limiar.hybrid import HybridRetriever
+    from llama_index_limiar.index_nodes import add_nodes
     from llama_index_limiar.pipeline import RerankedRetriever, hybrid_rerank
     from llama_index_limiar.postprocessor import LimiarRerank
 except ModuleNotFoundError as error:
@@ -16,4 +18,4 @@ except ModuleNotFoundError as error:
         raise
     raise MissingExtraError("llama_index_limiar", "llama-index") from error  # noqa: EM101
 
-__all__ = ["HybridRetriever", "LimiarEmbedding", "LimiarRerank", "RerankedRetriever", "hybrid_rerank"]
+__all__ = ["HybridRetriever", "LimiarEmbedding", "LimiarRerank", "RerankedRetriever", "add_nodes", "hybrid_rerank"]

@@ -1,5 +1,6 @@
 """`hybrid_rerank`: first stages, fusion and reranking in one call."""
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -7,7 +8,10 @@ from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.callbacks import CallbackManager
 from llama_index.core.instrumentation import get_dispatcher  # type: ignore[attr-defined]
 from llama_index.core.schema import NodeWithScore, QueryBundle
+from llama_index.core.vector_stores import MetadataFilters
 
+from limiar.errors import ConfigurationError
+from limiar.retrieval.hybrid_index import HybridIndex
 from llama_index_limiar.hybrid import HybridRetriever
 from llama_index_limiar.postprocessor import LimiarRerank
 
@@ -34,6 +38,24 @@ class RerankedRetriever(BaseRetriever):
         self.reranker = LimiarRerank() if reranker is None else reranker
         super().__init__(callback_manager=callback_manager)
 
+    def with_options(
+        self,
+        *,
+        similarity_top_k: int | None = None,
+        filter: Mapping[str, Any] | MetadataFilters | None = None,  # noqa: A002
+    ) -> "RerankedRetriever":
+        """A copy whose first stage has another number or filter; see `HybridRetriever.with_options`.
+
+        Raises:
+            ConfigurationError: the first stage is no `HybridRetriever`, or as there.
+        """
+        if not isinstance(self.retriever, HybridRetriever):
+            msg = f"the first stage is {type(self.retriever).__name__}; only a HybridRetriever has options"
+            raise ConfigurationError(msg)
+        chosen = copy.copy(self)
+        chosen.retriever = self.retriever.with_options(similarity_top_k=similarity_top_k, filter=filter)
+        return chosen
+
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
         nodes = self.retriever.retrieve(query_bundle)
         return self.reranker.postprocess_nodes(nodes, query_bundle=query_bundle)
@@ -45,7 +67,7 @@ class RerankedRetriever(BaseRetriever):
 
 
 def hybrid_rerank(
-    retrievers: Mapping[str, BaseRetriever] | Sequence[BaseRetriever],
+    source: HybridIndex | Mapping[str, BaseRetriever] | Sequence[BaseRetriever],
     reranker: LimiarRerank | None = None,
     *,
     similarity_top_k: int = 500,
@@ -54,22 +76,25 @@ def hybrid_rerank(
     """Ask the first stages, fuse, rerank the best `similarity_top_k` and keep what is relevant.
 
     Args:
-        retrievers: as for `HybridRetriever`. Set each to bring about `similarity_top_k` nodes itself.
+        source: a `HybridIndex`, or retrievers as for `HybridRetriever`: set each to bring about `similarity_top_k`
+            nodes itself.
         reranker: None for `LimiarRerank()`: the best 3 with a score of at least 0.45, by the bundled scorer.
         similarity_top_k: how many fused nodes are reranked.
-        **hybrid: the other arguments of `HybridRetriever`: weights, fusion, timeout, on_error, ...
+        **hybrid: the other arguments of `HybridRetriever`: filter, weights, fusion, timeout, on_error, ...
 
     Returns:
-        A retriever, for a query engine, a chat engine or a tool.
+        A retriever, for a query engine, a chat engine or a tool. `with_options` gives a copy with another filter.
 
     Example:
         ```python
         from llama_index.core.query_engine import RetrieverQueryEngine
+        from limiar import HybridIndex
         from llama_index_limiar import hybrid_rerank
 
-        retriever = hybrid_rerank({"bm25": bm25, "dense": dense}, timeout=2.0, on_error="skip")
+        retriever = hybrid_rerank(HybridIndex.open("my_index"), timeout=2.0, on_error="skip")
         query_engine = RetrieverQueryEngine.from_args(retriever)
         ```
     """
-    first_stage = HybridRetriever(retrievers, similarity_top_k=similarity_top_k, **hybrid)
+    given: dict[str, Any] = {"index" if isinstance(source, HybridIndex) else "retrievers": source}
+    first_stage = HybridRetriever(**given, similarity_top_k=similarity_top_k, **hybrid)
     return RerankedRetriever(first_stage, reranker, callback_manager=hybrid.get("callback_manager"))

@@ -103,6 +103,7 @@ def test_the_names_of_limiar() -> None:
 def test_the_names_of_langchain_limiar() -> None:
     pytest.importorskip("langchain_core")
     assert importlib.import_module("langchain_limiar").__all__ == [
+        "HybridDocumentIndex",
         "HybridRetriever",
         "LimiarEmbeddings",
         "LimiarRerank",
@@ -117,6 +118,7 @@ def test_the_names_of_llama_index_limiar() -> None:
         "LimiarEmbedding",
         "LimiarRerank",
         "RerankedRetriever",
+        "add_nodes",
         "hybrid_rerank",
     ]
 

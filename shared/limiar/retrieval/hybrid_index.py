@@ -229,6 +229,11 @@ class HybridIndex:
         return (self._bm25.name, self._dense.name)
 
     @property
+    def fields(self) -> dict[str, float]:
+        """The original fields and their BM25 weights."""
+        return dict(self._schema.fields)
+
+    @property
     def read_only(self) -> bool:
         """Whether writes are refused."""
         return self._lock is None
