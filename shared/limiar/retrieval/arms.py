@@ -11,7 +11,6 @@ import math
 import os
 import threading
 import time
-import weakref
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -184,7 +183,7 @@ def _start(future: Future[T], function: Callable[[], T]) -> None:
     thread = threading.Thread(target=work, name="limiar-arm", daemon=True)
     try:
         thread.start()
-        _threads.add(thread)
+        _remember(thread)
     except RuntimeError as error:  # the system has no thread left
         slots.release()
         future.set_exception(error)
@@ -212,22 +211,34 @@ def _ignore_outcome(task: asyncio.Future[T]) -> None:
 
 
 _slots = threading.BoundedSemaphore(MAX_ARM_THREADS)
-_threads: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
+_threads: set[threading.Thread] = set()
+_threads_lock = threading.Lock()
+
+
+def _remember(thread: threading.Thread) -> None:
+    """Hold on to a thread until it has really ended: what is local to it is freed after `threading` lets go of it."""
+    with _threads_lock:
+        _threads.difference_update([other for other in _threads if not other.is_alive()])
+        _threads.add(thread)
 
 
 @atexit.register
 def _let_threads_end() -> None:
     """A thread that ends in a C++ library while the interpreter goes away aborts the process: wait a little."""
     deadline = time.monotonic() + _EXIT_SECONDS
-    for thread in list(_threads):
+    with _threads_lock:
+        threads = list(_threads)
+    for thread in threads:
         thread.join(max(0.0, deadline - time.monotonic()))
 
 
-def _forget_slots() -> None:
+def _forget_threads() -> None:
     """A forked child has none of its parent's threads."""
-    global _slots  # noqa: PLW0603
+    global _slots, _threads_lock  # noqa: PLW0603
     _slots = threading.BoundedSemaphore(MAX_ARM_THREADS)
+    _threads_lock = threading.Lock()
+    _threads.clear()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_slots)
+    os.register_at_fork(after_in_child=_forget_threads)
