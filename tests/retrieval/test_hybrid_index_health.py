@@ -403,19 +403,19 @@ class Paying(WordsEncoder):
         with open(log, "a") as bill:
             bill.write("".join(f"{text}\\n" for text in texts))
         return super().embed_documents(texts)
-def document(n): return IndexDocument(f"d{n}", {"text": f"concorrência pública {n}"}, {"n": n})
+def document(n): return IndexDocument(f"d{n}", {"text": f"concorrência pública {n} lote {n % 37} ata {n % 41}"}, {"n": n})
 def endless(start):
     while True:
         yield document(start)
         start += 1
 def write(start, pipe):
-    index = HybridIndex.open(folder, encoder=Paying())
+    index = HybridIndex.open(folder, encoder=Paying(512))
     def progress(done, total):
         if done % 40 == 0:
             os.write(pipe, b"%d\\n" % (start + done))
     index.add(endless(start), progress=progress)
 def check(committed, pipe):
-    index = HybridIndex.open(folder, encoder=Paying())
+    index = HybridIndex.open(folder, encoder=Paying(512))
     there = len(index)
     assert committed <= there <= committed + 40, (committed, there)
     assert there % 40 == 0, "a batch is there whole or not at all"
@@ -423,7 +423,7 @@ def check(committed, pipe):
     health = index.verify()
     if not health.healthy:
         assert index.repair().healthy
-    for arm, least in (("dense", there), ("bm25", 0.9 * there)):  # the vectors' graph is approximate
+    for arm, least in (("dense", there), ("bm25", 0.8 * there)):  # approximate
         found = {hit.document.id for hit in index.search("concorrência", there or 1, weights={arm: 0}).hits}
         assert found <= set(index.ids()) and len(found) >= least, (arm, len(found), there)
     os.write(pipe, b"%d %d\\n" % (there, not health.healthy))
@@ -451,7 +451,7 @@ print(there, len(paid), len(set(paid)), unhealthy)
 
 @posix_only
 def test_killed_at_20_random_moments_of_a_bulk_add(tmp_path, run_program) -> None:
-    HybridIndex.create(tmp_path / "index", encoder=WordsEncoder()).close()
+    HybridIndex.create(tmp_path / "index", encoder=WordsEncoder(512)).close()
     there, paid, texts, _ = map(int, run_program(KILLED_AT_RANDOM, tmp_path / "index", tmp_path / "bill").split())
     assert there >= 40
     assert there <= texts <= paid
