@@ -403,7 +403,7 @@ class Paying(WordsEncoder):
         with open(log, "a") as bill:
             bill.write("".join(f"{text}\\n" for text in texts))
         return super().embed_documents(texts)
-def document(n): return IndexDocument(f"d{n}", {"text": f"concorrência pública {n} lote {n % 37} ata {n % 41}"}, {"n": n})
+def document(n): return IndexDocument(f"d{n}", {"text": f"concorrência pública {n} lote {n % 37} ata {n % 41}"})
 def endless(start):
     while True:
         yield document(start)
