@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from limiar.embeddings.protocol import FloatArray, Progress
 from limiar.scoring.protocol import Scale
+
+if TYPE_CHECKING:
+    from limiar.embeddings.protocol import FloatArray, Progress
 
 
 class FakeScorer:
@@ -102,9 +103,13 @@ class WordsEncoder:
         self.embedded.extend(texts)
         if progress is not None:
             progress(len(texts), len(texts))
+        import numpy as np
+
         return np.array([self._vector(text) for text in texts], np.float32).reshape(-1, self.dimensions)
 
     def _vector(self, text: str) -> FloatArray:
+        import numpy as np
+
         vector = np.zeros(self.dimensions, np.float32)
         for word in re.findall(r"\w+", text.lower()):
             vector[1 + zlib.crc32(word.encode()) % (self.dimensions - 1)] += 1.0

@@ -281,6 +281,20 @@ def test_a_late_thread_does_not_hold_up_the_end_of_the_program():
     assert time.monotonic() - started < 60
 
 
+def test_what_is_local_to_a_thread_is_freed_before_the_program_ends():
+    """A library's object that is freed while the interpreter goes away aborts the process."""
+    program = (
+        "import threading, time\nfrom limiar.retrieval.arms import run_arms\n"
+        "local = threading.local()\n"
+        "class Held:\n"
+        "    def __del__(self): time.sleep(0.3); print('freed', flush=True)\n"
+        "def arm(): local.held = Held()\n"
+        "run_arms({'a': arm, 'b': arm})\n"
+    )
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=100)
+    assert (run.stdout, run.stderr) == ("freed\nfreed\n", "")
+
+
 # The ensemble and its marks
 
 

@@ -58,9 +58,9 @@ def test_vectors_at_a_server(remote, server, encoder) -> None:
     assert not any(entries["documents"])
     assert not any(entries["metadatas"])
     with opened(folder, encoder) as again, opened(folder, encoder, read_only=True) as reader:
-        again.add(documents([20]))
+        again.add([IndexDocument("new", {"text": "leilão de bens"})])
         for index in (again, reader):
-            assert found_by(index, "dense", "pregão número 20", 1) == ["d20"]
+            assert found_by(index, "dense", "leilão de bens", 1) == ["new"]
             assert index.verify().healthy
 
 
