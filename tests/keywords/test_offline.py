@@ -73,13 +73,19 @@ def test_words_of_the_nearest_texts_outweigh_words_as_rare() -> None:
     assert local.generate("O cluster caiu sem quórum na aposentadoria do operador.") == [("cluster", [])]
 
 
+def test_a_text_of_the_corpus_is_no_neighbour_of_its_own() -> None:
+    corpus = ["Multa na obra parada.", "Obra com multa.", "Bolo de cenoura.", "Bolo de fubá."]
+    assert OfflineGenerator(terms=2).fit(corpus).generate(corpus[0]) == [("multa na obra", [])]
+
+
 def test_neighbouring_key_words_become_a_phrase_as_the_text_has_it(generator) -> None:
     terms = [term for term, _ in generator.generate(STATEMENTS[7])]
     assert "tempo de contribuição" in " | ".join(terms)
 
 
 def test_related_words_come_from_the_corpus_and_not_from_the_text() -> None:
-    corpus = ["A obra foi paralisada.", "As obras da ponte.", "A obra da escola.", "As obras do porto.", *STATEMENTS]
+    corpus = ["A obra foi paralisada.", "As obras da ponte.", "A obra da escola.", "As obras do porto."]
+    corpus += ["Da obra às obras.", *STATEMENTS]
     analyzer = Analyzer()
     vocabulary = {word.stem for text in corpus for word in words_of(text, analyzer)}
     found = 0

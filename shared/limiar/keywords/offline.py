@@ -54,14 +54,15 @@ class OfflineGenerator:
     """Key phrases and related words from statistics and an encoder. It is no LLM: it knows no word the corpus has not.
 
     A word is a key word of a text if it is rare in the corpus and yet common in the texts nearest to this one by the
-    encoder's vectors: `rarity**2 * (0.05 + share of them that hold it)`, over 40 of them or a quarter of a small corpus.
-    Key words side by side, or with one stop word between them, are joined into a phrase (as in TextRank: Mihalcea and
+    encoder's vectors, 40 of them or a quarter of a small corpus: `rarity**2 * (0.05 + share of them that hold it)`. Key
+    words side by side, or with one stop word between them, are joined into a phrase (as in TextRank: Mihalcea and
     Tarau, EMNLP 2004). Related words of a phrase are those of the corpus whose own vectors are nearest to its words':
     other forms and derivations more often than true synonyms. `benchmarks/expansion.py` measures what it brings.
 
     `fit` reads a text's first 100,000 characters, counts at most 500,000 stems and as many forms, and keeps a uniform
     sample of at most 50,000 texts: of each a vector, 512 stems and 2,000 characters at most, which are what the encoder
-    reads. Equal calls give equal results. After `fit`, threads may share it.
+    reads. Beside the encoder that is about 300 MB for 50,000 short texts and 1 GB at worst; the rest of a larger corpus
+    only counts. Equal calls give equal results. After `fit`, threads may share it.
 
     Args:
         language: of the texts, "pt" or "en".

@@ -37,7 +37,7 @@ def stems_of(run: Sequence[Word]) -> list[str]:
 
 
 def _runs(words: Sequence[Word], chosen: Container[str | None]) -> Iterator[list[Word]]:
-    """Stretches of two or three different chosen words with at most one stop word between two, then every chosen word alone."""
+    """Stretches of two or three chosen words with at most one stop word between two; then every chosen word alone."""
     run: list[Word] = []
     for word in [*words, Word("", "", joined=False)]:
         stems = stems_of(run)
