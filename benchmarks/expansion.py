@@ -9,7 +9,7 @@ with the hybrid's: an order by the rerank score alone would be nearly the same w
 
 Two controls say what is not the keywords' doing: the text twice, and another document's keywords. Differences from the
 plain text are paired, with 95 % bootstrap intervals. More than half of a top ten is unjudged there: the figures compare
-ways of indexing with each other and nothing else. Some 10 minutes on 2 cores.
+ways of indexing with each other and nothing else. Some 20 minutes on 2 busy cores.
 """
 
 from __future__ import annotations
@@ -118,17 +118,17 @@ def ways(texts: Sequence[str], keywords: Mapping[str, Sequence[str]]) -> dict[st
 def compared(values: Values, plain: Values) -> str:
     """The mean, and how it differs from the plain text's."""
     low, high = bootstrap_interval(values - plain)
-    return f"{values.mean():.3f} {(values - plain).mean():+.3f} [{low:+.3f}, {high:+.3f}]"
+    return f"{values.mean():.3f} {(values - plain).mean():+.3f}\n[{low:+.3f}, {high:+.3f}]"
 
 
 def show(title: str, headings: Sequence[str], rows: Mapping[str, Sequence[str]]) -> None:
     """One table."""
-    table = Table(title=title)
+    table = Table(title=title, show_lines=True)
     for heading in ("indexed", *headings):
         table.add_column(heading, justify="left" if heading == "indexed" else "right")
     for name, cells in rows.items():
         table.add_row(name, *cells)
-    Console(width=150).print(table)
+    Console(width=120).print(table)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
