@@ -55,7 +55,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument("--filter", metavar="JSON", help=f"by metadata, such as '{_FILTER_EXAMPLE}'")
     parser.add_argument("--arms", metavar="NAME,...", help=f"ask these only (default: {','.join(_ARMS)})")
     parser.add_argument(
-        "--fusion", choices=("rrf", "relative", "distribution"), default="rrf", help="default: %(default)s"
+        "--fusion", choices=("rrf", "relative", "distribution"), default="relative", help="default: %(default)s"
     )
     parser.add_argument("--json", action="store_true", help="one JSON object a line, with the whole documents")
     _add_reranking(parser.add_argument_group("reranking"))
