@@ -7,6 +7,7 @@
 from limiar.errors import MissingExtraError
 
 try:
+    from langchain_limiar.chat import LangChainChat
     from langchain_limiar.embeddings import LimiarEmbeddings
     from langchain_limiar.hybrid import HybridRetriever
     from langchain_limiar.pipeline import hybrid_rerank
@@ -16,4 +17,4 @@ except ModuleNotFoundError as error:
         raise
     raise MissingExtraError("langchain_limiar", "langchain") from error  # noqa: EM101
 
-__all__ = ["HybridRetriever", "LimiarEmbeddings", "LimiarRerank", "hybrid_rerank"]
+__all__ = ["HybridRetriever", "LangChainChat", "LimiarEmbeddings", "LimiarRerank", "hybrid_rerank"]

@@ -2,11 +2,13 @@
 
 `LimiarRerank` is a node postprocessor, `LimiarEmbedding` limiar's encoders as an embedding model, `HybridRetriever`
 asks several retrievers and fuses what they find, `hybrid_rerank` does all of it in one call.
+`LlamaIndexChat` lets an LLM write keywords for documents.
 """
 
 from limiar.errors import MissingExtraError
 
 try:
+    from llama_index_limiar.chat import LlamaIndexChat
     from llama_index_limiar.embeddings import LimiarEmbedding
     from llama_index_limiar.hybrid import HybridRetriever
     from llama_index_limiar.pipeline import RerankedRetriever, hybrid_rerank
@@ -16,4 +18,4 @@ except ModuleNotFoundError as error:
         raise
     raise MissingExtraError("llama_index_limiar", "llama-index") from error  # noqa: EM101
 
-__all__ = ["HybridRetriever", "LimiarEmbedding", "LimiarRerank", "RerankedRetriever", "hybrid_rerank"]
+__all__ = ["HybridRetriever", "LimiarEmbedding", "LimiarRerank", "LlamaIndexChat", "RerankedRetriever", "hybrid_rerank"]

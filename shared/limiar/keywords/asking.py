@@ -1,0 +1,152 @@
+"""Asks a chat model about one document: again where that may help, and with less text where that is too long."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from limiar.errors import ChatError, ExpansionParseError
+from limiar.keywords.chat import ChatAnswer, ChatModel
+from limiar.keywords.expansion import Expansion
+from limiar.keywords.languages import unrelated, wrong_language
+from limiar.keywords.parser import parse_expansion
+from limiar.keywords.prompts import ExpansionPrompt, Message, shorten
+from limiar.keywords.store import Outcome
+from limiar.rate_limits import Gate, backoff, jittered
+from limiar.servers import LONGEST_WAIT
+
+_HALVINGS = 4
+_RAW_KEPT = 20_000  # characters
+
+
+class Stopped(Exception):  # noqa: N818
+    """The run has ended: this document was not asked about."""
+
+
+@dataclass
+class _Spent:
+    """What one document has cost so far."""
+
+    calls: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    seconds: float = 0.0
+
+    def add(self, answer: ChatAnswer, seconds: float) -> None:
+        self.calls += 1
+        self.prompt_tokens += answer.prompt_tokens or 0
+        self.completion_tokens += answer.completion_tokens or 0
+        self.seconds += seconds
+
+
+@dataclass(frozen=True)
+class Asked:
+    """How a document fared, and whether its text was shortened. `error` is the server's, where it gave no answer."""
+
+    outcome: Outcome
+    shortened: bool = False
+    error: ChatError | None = None
+
+
+@dataclass
+class Asker:
+    """Asks for all threads of a run together, and holds all of them back while the server wants quiet.
+
+    Attributes:
+        chat: the model.
+        prompt: what to ask.
+        retries: how often a call is made again after a failure that may pass.
+        stop: ends all waiting.
+    """
+
+    chat: ChatModel
+    prompt: ExpansionPrompt
+    retries: int
+    stop: threading.Event
+    gate: Gate = field(default_factory=Gate)
+
+    def ask(self, text: str) -> Asked:
+        """The outcome for a document.
+
+        Raises:
+            ChatError: no other document will be answered either.
+            Stopped: `stop` was set before there was an answer.
+        """
+        spent = _Spent()
+        fitting = self.prompt.shortened(text)
+        for _ in range(_HALVINGS + 1):
+            try:
+                outcome = self._twice(fitting, spent)
+            except ChatError as error:
+                if error.kind == "fatal":
+                    raise
+                if error.kind != "too_long":
+                    return self._asked(Outcome("unanswered", reason=str(error)), spent, text, fitting, error)
+                fitting = shorten(fitting, max(1, len(fitting) // 2))
+                continue
+            return self._asked(outcome, spent, text, fitting)
+        reason = f"too long for the model, even shortened to {len(fitting)} characters"
+        return self._asked(Outcome("failed", reason=reason), spent, text, fitting)
+
+    @staticmethod
+    def _asked(outcome: Outcome, spent: _Spent, text: str, fitting: str, error: ChatError | None = None) -> Asked:
+        return Asked(replace(outcome, **vars(spent)), len(fitting) < len(text.rstrip()), error)
+
+    def _twice(self, text: str, spent: _Spent) -> Outcome:
+        """Ask, and once more with the reason if the answer is of no use."""
+        answer = self._complete(self.prompt.messages(text), spent)
+        try:
+            return Outcome("done", self._read(answer, text))
+        except ExpansionParseError as error:
+            first = error
+        again = self.prompt.again(text, answer.text, str(first))
+        try:
+            answer = self._complete(again, spent)
+        except ChatError as error:
+            if error.kind != "too_long":
+                raise
+            return _unusable(first, first)
+        try:
+            return Outcome("done", self._read(answer, text))
+        except ExpansionParseError as error:
+            return _unusable(first, error)
+
+    def _read(self, answer: ChatAnswer, text: str) -> Expansion:
+        expansion = parse_expansion(answer.text, self.prompt, cut=answer.cut)
+        if why := wrong_language(expansion, text, self.prompt.output_language):
+            raise ExpansionParseError(why, reason="language", answer=answer.text)
+        if self.prompt.output_language is None and unrelated(expansion, text):
+            msg = "none of its words is in the document"
+            raise ExpansionParseError(msg, reason="unrelated", answer=answer.text)
+        return expansion
+
+    def _complete(self, messages: Sequence[Message], spent: _Spent) -> ChatAnswer:
+        """One answer, by as many attempts as it takes and is allowed."""
+        for attempt in range(self.retries + 1):
+            if not self.gate.wait(self.stop):
+                raise Stopped
+            started = time.perf_counter()
+            try:
+                answer = self.chat.complete(messages, schema=self.prompt.schema())
+            except ChatError as error:
+                if error.kind != "passing" or attempt == self.retries:
+                    raise
+                wait = error.wait
+            else:
+                spent.add(answer, time.perf_counter() - started)
+                return answer
+            if wait and wait <= LONGEST_WAIT:
+                self.gate.close_for(jittered(wait))
+            elif self.stop.wait(backoff(attempt)):
+                raise Stopped
+        raise Stopped  # not reached: the last attempt returns or raises
+
+
+def _unusable(first: ExpansionParseError, last: ExpansionParseError) -> Outcome:
+    """What is left after two answers: the parts that one of them had, or the failure with the raw text."""
+    for error in (last, first):
+        if isinstance(error.partial, Expansion) and error.partial.keywords:
+            return Outcome("done", error.partial, reason=str(error))
+    return Outcome("failed", reason=f"{last.reason}: {last}", raw=last.answer[:_RAW_KEPT])
