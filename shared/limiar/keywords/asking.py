@@ -67,6 +67,9 @@ class Asker:
     stop: threading.Event
     gate: Gate = field(default_factory=Gate)
 
+    def __post_init__(self) -> None:
+        self._schema = self.prompt.schema()
+
     def ask(self, text: str) -> Asked:
         """The outcome for a document.
 
@@ -107,20 +110,34 @@ class Asker:
         except ChatError as error:
             if error.kind != "too_long":
                 raise
-            return _unusable(first, first)
+            return self._unusable(text, first, first)
         try:
             return Outcome("done", self._read(answer, text))
         except ExpansionParseError as error:
-            return _unusable(first, error)
+            return self._unusable(text, first, error)
 
     def _read(self, answer: ChatAnswer, text: str) -> Expansion:
         expansion = parse_expansion(answer.text, self.prompt, cut=answer.cut)
-        if why := wrong_language(expansion, text, self.prompt.output_language):
-            raise ExpansionParseError(why, reason="language", answer=answer.text)
-        if self.prompt.output_language is None and unrelated(expansion, text):
-            msg = "none of its words is in the document"
-            raise ExpansionParseError(msg, reason="unrelated", answer=answer.text)
+        if fault := self._fault(expansion, text):
+            reason, why = fault
+            raise ExpansionParseError(why, reason=reason, answer=answer.text)
         return expansion
+
+    def _fault(self, expansion: Expansion, text: str) -> tuple[str, str] | None:
+        """What is wrong with an expansion of good form: a word and a sentence."""
+        if why := wrong_language(expansion, text, self.prompt.output_language):
+            return "language", why
+        if self.prompt.output_language is None and unrelated(expansion, text):
+            return "unrelated", "none of its words is in the document"
+        return None
+
+    def _unusable(self, text: str, first: ExpansionParseError, last: ExpansionParseError) -> Outcome:
+        """What is left after two answers: the parts that one of them had, or the failure with the raw text."""
+        for error in (last, first):
+            partial = error.partial
+            if isinstance(partial, Expansion) and partial.keywords and not self._fault(partial, text):
+                return Outcome("done", partial, reason=str(error))
+        return Outcome("failed", reason=f"{last.reason}: {last}", raw=last.answer[:_RAW_KEPT])
 
     def _complete(self, messages: Sequence[Message], spent: _Spent) -> ChatAnswer:
         """One answer, by as many attempts as it takes and is allowed."""
@@ -129,7 +146,7 @@ class Asker:
                 raise Stopped
             started = time.perf_counter()
             try:
-                answer = self.chat.complete(messages, schema=self.prompt.schema())
+                answer = self.chat.complete(messages, schema=self._schema)
             except ChatError as error:
                 if error.kind != "passing" or attempt == self.retries:
                     raise
@@ -142,11 +159,3 @@ class Asker:
             elif self.stop.wait(backoff(attempt)):
                 raise Stopped
         raise Stopped  # not reached: the last attempt returns or raises
-
-
-def _unusable(first: ExpansionParseError, last: ExpansionParseError) -> Outcome:
-    """What is left after two answers: the parts that one of them had, or the failure with the raw text."""
-    for error in (last, first):
-        if isinstance(error.partial, Expansion) and error.partial.keywords:
-            return Outcome("done", error.partial, reason=str(error))
-    return Outcome("failed", reason=f"{last.reason}: {last}", raw=last.answer[:_RAW_KEPT])

@@ -11,10 +11,11 @@ from limiar.text.stopwords import STOPWORDS
 MOST_WORDS = 8
 LONGEST_TERM = 80
 LONGEST_STATEMENT = 1_000
+_LONGEST_READ = 4 * LONGEST_STATEMENT
 
-_STOPWORDS = {strip_accents(word) for words in STOPWORDS.values() for word in words}
+_STOPWORDS = {form for words in STOPWORDS.values() for word in words for form in (word, strip_accents(word))}
 _EDGES = " \t\"'“”‘’«»`*_.,;:!?-–—•|\\"
-_WORD = re.compile(r"\w+")
+_WORD = re.compile(r"[^\W_]+")
 _PLACEHOLDER = re.compile(
     r"\W*(?:\.\.\.|…|(?:term|termo|syn|sin|synonym|synonyms|sin[oôó]nimos?|keywords?|palavras?-chave|question|pergunta|"
     r"string|example|exemplo|null|none|n/a|nenhum|nenhuma|json|form)[ _]?\d*)\W*",
@@ -33,16 +34,18 @@ def term_of(text: str) -> str:
     words = _WORD.findall(term)
     if is_sentence or not 2 <= len(term) <= LONGEST_TERM or not 1 <= len(words) <= MOST_WORDS:
         return ""
-    if all(strip_accents(word.lower()) in _STOPWORDS for word in words) and not term.isupper():
+    if all(word.lower() in _STOPWORDS for word in words) and not term.isupper():
         return ""
-    if not any(character.isalnum() for character in term) or looped(term):
+    if looped(term):
         return ""
     return term
 
 
 def sentence_of(text: str) -> str:
     """A question or statement on one line, without quotation marks around it."""
-    line = " ".join(unicodedata.normalize("NFC", text[: 4 * LONGEST_STATEMENT]).split()).strip("\"'“”«»`* ")
+    if len(text) > _LONGEST_READ:
+        text = text[: text.rfind(". ", 0, _LONGEST_READ) + 1] or text[:_LONGEST_READ]
+    line = " ".join(unicodedata.normalize("NFC", text).split()).strip("\"'“”«»`* ")
     return "" if is_placeholder(line) else line
 
 
@@ -58,7 +61,9 @@ def is_placeholder(text: str) -> bool:
 
 def looped(text: str) -> bool:
     """Whether a small model has run round in a circle: one word three times on end, or few words over and over."""
-    words = [strip_accents(word).casefold() for word in _WORD.findall(text)]
+    words = _WORD.findall(text.casefold())
+    if len(words) < 3:
+        return False
     if any(one == two == three for one, two, three in zip(words, words[1:], words[2:], strict=False)):
         return True
     return len(words) >= 6 and len(set(words)) * 2 <= len(words)

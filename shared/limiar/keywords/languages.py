@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections import Counter
 
 from limiar.keywords.expansion import Expansion
-from limiar.text.analyzer import LANGUAGES, Analyzer
+from limiar.text.analyzer import strip_accents
 from limiar.text.stopwords import STOPWORDS
 
 _NAMES = {"pt": "Portuguese", "en": "English"}
+_NOT_LATIN = re.compile(r"[^\W\d_a-zA-ZÀ-ɏºª]")
 _WORD = re.compile(r"[^\W\d_]+")
 _ONLY = {
     language: words - set().union(*(others for other, others in STOPWORDS.items() if other != language))
     for language, words in STOPWORDS.items()
 }
+_FUNCTION_WORDS = frozenset(
+    form for words in STOPWORDS.values() for word in words for form in (word, strip_accents(word))
+)
+_BEGINNING = 5  # letters, in which the forms of a word seldom differ
 _CLEAR = 3  # function words of one language, and none of the other
 _ENOUGH_WORDS = 25
 _LOOKED_AT = 5_000  # characters
@@ -43,11 +49,17 @@ def wrong_language(expansion: Expansion, text: str, wanted: str | None) -> str |
 
 
 def unrelated(expansion: Expansion, text: str) -> bool:
-    """Whether no word of the expansion, by its stem, is in the document, which is long enough for that to mean much."""
+    """Whether no word of the expansion begins like one of the document, which is long enough for that to mean much."""
     if len(_WORD.findall(text[:_LOOKED_AT])) < _ENOUGH_WORDS:
         return False
-    analyzers = [Analyzer(language) for language in LANGUAGES]
-    return all(set(stems(text)).isdisjoint(stems(_words_of(expansion))) for stems in analyzers)
+    said = _words_of(expansion)
+    if _share_a_word(said.lower(), text.lower()):
+        return False
+    return not _share_a_word(strip_accents(said.lower()), strip_accents(text.lower()))
+
+
+def _share_a_word(said: str, text: str) -> bool:
+    return any(word[:_BEGINNING] in text for word in _WORD.findall(said) if word not in _FUNCTION_WORDS)
 
 
 def _words_of(expansion: Expansion) -> str:
@@ -56,8 +68,8 @@ def _words_of(expansion: Expansion) -> str:
 
 
 def _clear_language(text: str) -> str | None:
-    words = [word.lower() for word in _WORD.findall(text[:_LOOKED_AT])]
-    counts = {language: sum(word in only for word in words) for language, only in _ONLY.items()}
+    words = Counter(_WORD.findall(text[:_LOOKED_AT].lower()))
+    counts = {language: sum(words[word] for word in words.keys() & only) for language, only in _ONLY.items()}
     best = max(counts, key=lambda language: counts[language])
     others = sum(counts.values()) - counts[best]
     return best if counts[best] >= _CLEAR and counts[best] >= 5 * others else None
@@ -65,10 +77,13 @@ def _clear_language(text: str) -> str | None:
 
 def _script(text: str) -> str | None:
     """The script of most letters: "LATIN", "CYRILLIC", "CJK"; None without letters."""
+    read = text[:_LOOKED_AT]
+    if not _NOT_LATIN.search(read):
+        return "LATIN" if _WORD.search(read) else None
     counts: dict[str, int] = {}
-    for character in text[:_LOOKED_AT]:
+    for character in read:
         if character.isalpha():
-            name = "LATIN" if character.isascii() else unicodedata.name(character, "?").partition(" ")[0]
+            name = unicodedata.name(character, "?").partition(" ")[0]
             counts[name] = counts.get(name, 0) + 1
     best = max(counts, key=lambda name: counts[name], default=None)
     return best if best is not None and counts[best] * 5 >= sum(counts.values()) * 4 else None

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+from itertools import islice
 
 _FENCE = re.compile(r"```[a-zA-Z]*\s*\n?(.*?)(?:```|\Z)", re.DOTALL)
-_START = re.compile(r"[{\[]")
+_START = re.compile(r"[{\[](?=\s*[{\[\"'}\]])")  # a bracket in prose is no beginning
 _LOOSE_COMMA = re.compile(r",\s*(?=[\]}])")
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]]', re.DOTALL)
 _MOST_STARTS = 12
@@ -25,16 +26,12 @@ def find_json(text: str) -> object | None:
 
 
 def _first(text: str) -> object | None:
-    starts = [match.start() for match in _START.finditer(text)][:_MOST_STARTS]
-    for start in starts:
-        if found := _decoded(text[start:]):
+    """Of the first places where JSON may begin, the first that holds some: the outermost value, if need be mended."""
+    for match in islice(_START.finditer(text), _MOST_STARTS):
+        rest = text[match.start() :]
+        if found := _decoded(rest) or _decoded(_mended(rest)):
             return found
-    return _decoded(_mended(text[starts[0] :])) if starts and _looks_like_json(text[starts[0] :]) else None
-
-
-def _looks_like_json(text: str) -> bool:
-    """A bracket in prose is no beginning of JSON."""
-    return re.match(r"[{\[]\s*[{\[\"'}\]]", text) is not None
+    return None
 
 
 def _decoded(text: str) -> object | None:

@@ -181,6 +181,8 @@ def _of_lines(text: str, prompt: ExpansionPrompt, *, cut: bool) -> _Raw:
             raw.questions.append(item)
         elif part == "statement" and headed and not last:
             raw.statement.append(item)
+    if not headed and len(raw.keywords) < min(2, prompt.keywords):
+        raw.keywords = []  # one line with a colon is prose
     return raw
 
 

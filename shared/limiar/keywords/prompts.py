@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from limiar.errors import ConfigurationError
 from limiar.inputs import encodable
@@ -91,7 +92,7 @@ class ExpansionPrompt:
     @property
     def fingerprint(self) -> str:
         """The SHA-256 of all that can change the answer."""
-        said = [self.system(), self._quote(""), self.again("", "", "")[-1]["content"], self.max_characters]
+        said = [self.system, self._quote(""), self.again("", "", "")[-1]["content"], self.max_characters]
         counts = [self.version, self.keywords, self.synonyms, self.questions, self.statement]
         return hashlib.sha256(json.dumps([said, counts]).encode()).hexdigest()
 
@@ -99,6 +100,7 @@ class ExpansionPrompt:
         """The text, or its beginning to the end of a word within `max_characters`."""
         return shorten(text, self.max_characters)
 
+    @cached_property
     def system(self) -> str:
         """The system message."""
         words = LANGUAGES[self.language]
@@ -106,7 +108,7 @@ class ExpansionPrompt:
 
     def messages(self, text: str) -> list[Message]:
         """The messages for a document, which is taken as it is: see `shortened`."""
-        return [{"role": "system", "content": self.system()}, {"role": "user", "content": self._quote(text)}]
+        return [{"role": "system", "content": self.system}, {"role": "user", "content": self._quote(text)}]
 
     def again(self, text: str, answer: str, reason: str) -> list[Message]:
         """The messages that tell the model why its answer is of no use."""

@@ -8,6 +8,7 @@ import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -57,6 +58,14 @@ _SCHEMA = (
 _NOTHING = Expansion()
 _COLUMNS = "status, expansion, reason, answer, calls, prompt_tokens, completion_tokens, seconds, written"
 
+_MARKS = ", ".join("?" * len(_COLUMNS.split()))
+_EXCLUDED = ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS.split(", "))
+_PUT = (
+    f"INSERT INTO entries (recipe, text, {_COLUMNS}) VALUES (?, ?, {_MARKS}) "  # noqa: S608
+    f"ON CONFLICT (recipe, text) DO UPDATE SET {_EXCLUDED}"
+)
+_PUT_UNLESS_FINISHED = f"{_PUT} WHERE status NOT IN ('done', 'edited')"
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -85,7 +94,7 @@ class Recipe:
         """The recipe of expansions from elsewhere, under a name."""
         return cls(name, "{}", "", "")
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """The SHA-256 of the model, its parameters and the prompt."""
         return hashlib.sha256(json.dumps([self.model, self.parameters, self.prompt]).encode()).hexdigest()
@@ -351,17 +360,10 @@ def put_outcome(
     connection: sqlite3.Connection, recipe: int, key: bytes, outcome: Outcome, *, force: bool = False
 ) -> None:
     """Write an entry and end the claim on it; a finished one stays as it is unless `force`."""
-    unless = "" if force else " WHERE status NOT IN ('done', 'edited')"
-    names = _COLUMNS.split(", ")
-    kept = ", ".join(f"{name} = excluded.{name}" for name in names)
-    insert = (
-        f"INSERT INTO entries (recipe, text, {_COLUMNS}) VALUES ({marks(['', '', *names])}) "  # noqa: S608
-        f"ON CONFLICT (recipe, text) DO UPDATE SET {kept}{unless}"
-    )
     expansion = json.dumps(outcome.expansion.as_dict(), ensure_ascii=False) if outcome.expansion else "{}"
     spent = (outcome.calls, outcome.prompt_tokens, outcome.completion_tokens, outcome.seconds)
     said = (outcome.status, encodable(expansion), outcome.reason, encodable(outcome.raw))
-    connection.execute(insert, (recipe, key, *said, *spent, time.time()))
+    connection.execute(_PUT if force else _PUT_UNLESS_FINISHED, (recipe, key, *said, *spent, time.time()))
     connection.execute("DELETE FROM claims WHERE recipe = ? AND text = ?", (recipe, key))
 
 
