@@ -52,7 +52,8 @@ class Expansion:
         Raises:
             InputError: a value is not of its form.
         """
-        statement = values.get("statement") or ""
+        statement = values.get("statement")
+        statement = "" if statement is None else statement
         if not isinstance(statement, str):
             msg = f"statement is {type(statement).__name__}; expected a string"
             raise InputError(msg)
@@ -61,7 +62,8 @@ class Expansion:
 
 
 def _list(values: Mapping[str, object], part: str) -> Sequence[object]:
-    found = values.get(part) or ()
+    found = values.get(part)
+    found = () if found is None else found
     if not isinstance(found, Sequence) or isinstance(found, str):
         msg = f"{part} is {type(found).__name__}; expected a list"
         raise InputError(msg)

@@ -87,13 +87,13 @@ def import_jsonl(
             if key is None:
                 unknown += 1
                 continue
+            if line.id is not None:
+                name_documents(connection, [(line.id, key)])
             query = "SELECT 1 FROM entries WHERE recipe = ? AND text = ?"
             if not replace and connection.execute(query, (number, key)).fetchone():
                 kept += 1
                 continue
             put_outcome(connection, number, key, line.outcome, force=True)
-            if line.id is not None:
-                name_documents(connection, [(line.id, key)])
             taken += 1
     return Imported(taken, kept, unknown)
 
