@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -56,6 +58,22 @@ def test_a_server_that_does_not_know_a_form_is_asked_without_from_then_on(
     assert [request.get("response_format", {}).get("type") for request in server.requests] == [*tried, tried[-1]]
 
 
+def test_threads_that_learn_a_form_at_once_learn_the_same(server: Server, chat: OpenAIChat) -> None:
+    both = threading.Barrier(2, timeout=10)
+
+    def answer(_: str) -> Any:
+        form = server.requests[-1].get("response_format", {}).get("type")
+        if len(server.requests) <= 2:
+            both.wait()
+            return refused(500, None, "response_format: Input should be 'text' or 'json_object'")
+        return said(form)
+
+    server.answer = answer
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda _: chat.complete(MESSAGES, schema=SCHEMA), range(2)))
+    assert chat.complete(MESSAGES, schema=SCHEMA).text == "json_object"
+
+
 def test_a_refusal_of_the_document_does_not_give_the_form_up(server: Server, chat: OpenAIChat) -> None:
     server.faults = [refused(400), refused(400), refused(400)]
     with pytest.raises(ChatError, match="HTTP 400"):
@@ -97,6 +115,15 @@ def test_servers_that_say_too_long_in_other_words(message: str, server: Server, 
         chat.complete(MESSAGES, schema=SCHEMA)
     assert caught.value.kind == "too_long"
     assert message not in str(caught.value)
+
+
+def test_the_proxy_of_the_environment(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", server.url.removesuffix("/v1"))
+    monkeypatch.setenv("no_proxy", "localhost")
+    assert OpenAIChat("x", base_url="http://models.invalid/v1").complete(MESSAGES).text == GOOD
+    assert server.requests[0]["path"] == "http://models.invalid/v1/chat/completions"
+    assert OpenAIChat("x", base_url=server.url.replace("127.0.0.1", "localhost")).complete(MESSAGES).text == GOOD
+    assert server.requests[1]["path"] == "/v1/chat/completions"
 
 
 def test_an_answer_without_end(server: Server, chat: OpenAIChat) -> None:

@@ -37,8 +37,8 @@ class OpenAIChat:
     It asks for the form of the answer by a JSON schema, in OpenAI's way or else in llama-cpp-python's. A server that
     refuses either but takes the request without is not asked in that way again: the prompt alone says what to write.
 
-    Requests go through one pool of connections of httpx, which the openai package brings along: each of its own calls
-    takes two to three times the processor time. With `client`, they go through that client.
+    Requests go through one pool of connections of httpx, which the openai package brings along: a call of that package
+    takes a multiple of the processor time. With `client`, they go through that client.
 
     Args:
         model: the name that the server knows.
@@ -130,14 +130,15 @@ class OpenAIChat:
         """
         body = {"model": self.model, "messages": list(messages), **self._options}
         transport = self._opened()
-        forms = [{}] if schema is None else _forms(schema)[self._form :]
-        reply = transport.post({**body, **forms[0]})
-        for further, form in enumerate(forms[1:], 1):
+        forms = _forms(schema)
+        first = _NO_FORM if schema is None else self._form
+        reply = transport.post({**body, **forms[first]})
+        for place in range(first + 1, len(forms)):
             if not _may_refuse_form(reply):
                 break
-            reply = transport.post({**body, **form})
+            reply = transport.post({**body, **forms[place]})
             if isinstance(reply, Reply) and reply.status < 300:
-                self._form += further
+                self._form = place  # another thread may have written the same
         return self._read(reply)
 
     def _read(self, reply: Reply | Failure) -> ChatAnswer:
@@ -184,7 +185,7 @@ class OpenAIChat:
         return key if key.reveal() else Secret(NO_KEY)
 
 
-def _forms(schema: Mapping[str, object]) -> list[dict[str, object]]:
+def _forms(schema: Mapping[str, object] | None) -> list[dict[str, object]]:
     """The ways to ask for the form of an answer, the strictest first; the last asks for none."""
     named = {"name": "expansion", "schema": schema, "strict": True}
     return [

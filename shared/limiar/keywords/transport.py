@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-import ssl
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
+from types import ModuleType
 from typing import TYPE_CHECKING, Protocol
+from urllib.request import getproxies, proxy_bypass
 
 from limiar.errors import MissingExtraError
 from limiar.servers import Failure, Secret
@@ -40,7 +42,9 @@ class Transport(Protocol):
 
 
 class HttpTransport:
-    """One pool of connections, without the openai package's own work on each request.
+    """One pool of connections below httpx's client, whose work on each request would cost as much again.
+
+    Proxies are those of the environment, such as HTTPS_PROXY.
 
     Args:
         base_url: the server's address.
@@ -52,26 +56,39 @@ class HttpTransport:
     """
 
     def __init__(self, base_url: str, key: Secret, timeout: float) -> None:
-        self._address = base_url.rstrip("/") + _PATH
+        httpx = _httpx()
+        self._address = httpx.URL(base_url.rstrip("/") + _PATH)
+        self._headers = [
+            ("Host", self._address.netloc.decode("ascii")),
+            ("Authorization", f"Bearer {key.reveal()}"),
+            ("Content-Type", "application/json"),
+            ("Accept", "application/json"),
+        ]
         self._timeout = timeout
-        self._client = _http_client(key, timeout)
+        self._limits = {"timeout": dict.fromkeys(("connect", "read", "write", "pool"), timeout)}
+        self._pool = httpx.HTTPTransport(
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=None), proxy=_proxy(self._address)
+        )
 
     def post(self, body: Mapping[str, object]) -> Reply | Failure:
         """The answer of the server."""
         import httpx
 
+        data = json.dumps(body).encode()
+        headers = [*self._headers, ("Content-Length", str(len(data)))]
+        request = httpx.Request("POST", self._address, headers=headers, content=data, extensions=self._limits)
         try:
-            with self._client.stream("POST", self._address, content=json.dumps(body).encode()) as response:
+            with closing(self._pool.handle_request(request)) as response:
                 return self._whole(response)
         except httpx.TimeoutException:
             return _late(self._timeout)
         except httpx.TransportError:
             return Failure("it cannot be reached, or broke off", passing=True)
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+        except httpx.HTTPError as error:
             return Failure(type(error).__name__, passing=False)
 
     def close(self) -> None:
-        self._client.close()
+        self._pool.close()
 
     def _whole(self, response: httpx.Response) -> Reply | Failure:
         deadline = time.monotonic() + self._timeout
@@ -118,15 +135,18 @@ def _late(timeout: float) -> Failure:
     return Failure(f"it did not answer within {timeout:g} seconds", passing=True)
 
 
-def _http_client(key: Secret, timeout: float) -> httpx.Client:
+def _httpx() -> ModuleType:
     try:
         import httpx
     except ImportError as error:
         feature = "OpenAIChat"
         raise MissingExtraError(feature, "openai") from error
-    return httpx.Client(
-        headers={"Authorization": f"Bearer {key.reveal()}", "Content-Type": "application/json"},
-        timeout=timeout,
-        limits=httpx.Limits(max_connections=None, max_keepalive_connections=None),
-        verify=ssl.create_default_context(),
-    )
+    return httpx
+
+
+def _proxy(address: httpx.URL) -> str | None:
+    """The proxy that the environment names for an address."""
+    proxies = getproxies()
+    if proxy_bypass(address.host):
+        return None
+    return proxies.get(address.scheme) or proxies.get("all")
