@@ -82,6 +82,8 @@ class Server:
 def server() -> Iterator[Server]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        wbufsize = -1  # one packet for each answer, and no wait for its acknowledgement
+        disable_nagle_algorithm = True
 
         def log_message(self, *_: object) -> None:
             pass

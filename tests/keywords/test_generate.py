@@ -364,6 +364,15 @@ def test_all_threads_wait_as_the_server_asks(server: Server, chat: OpenAIChat, s
     assert time.monotonic() - started >= 0.3
 
 
+def test_waits_that_the_server_asks_for_use_up_no_retries(
+    server: Server, chat: OpenAIChat, store: ExpansionStore
+) -> None:
+    server.faults = [refused(429, retry_after_ms="1") for _ in range(15)]
+    assert expander_of(chat, store, concurrency=1).run(documents(1)).done == 1
+    server.faults = [refused(429, retry_after_ms="1") for _ in range(50)]
+    assert expander_of(chat, store, concurrency=1).run(documents(2)).unanswered == 1
+
+
 FATAL = {
     "401": refused(401), "403": refused(403), "404": refused(404), "quota": refused(429, "insufficient_quota"),
     "tomorrow": refused(429, retry_after="86400"),
@@ -413,6 +422,19 @@ def test_a_document_that_breaks_the_server_stops_no_other(
     assert expander.run(documents(30)).done == 1  # what got no answer is asked again
 
 
+def test_a_model_that_raises_what_it_should_not(store: ExpansionStore) -> None:
+    class Model:
+        model_id = "mine"
+        parameters: dict[str, object] = {}  # noqa: RUF012
+
+        def complete(self, messages: object, *, schema: object = None) -> object:
+            raise KeyError(messages)
+
+    report = expander_of(Model(), store).run(documents(1))
+    assert report.unanswered == 1
+    assert store.of_document("d0")[0].outcome.reason == "no answer of mine: KeyError"
+
+
 def test_a_function_that_fails_stops_no_other(store: ExpansionStore) -> None:
     def chat(messages: list[dict[str, str]]) -> str:
         if " 3." in messages[1]["content"]:
@@ -421,7 +443,7 @@ def test_a_function_that_fails_stops_no_other(store: ExpansionStore) -> None:
 
     report = expander_of(chat, store).run(documents(20))
     assert (report.done, report.unanswered) == (19, 1)
-    assert store.of_document("d3")[0].outcome.reason.endswith("failed: ValueError")
+    assert store.of_document("d3")[0].outcome.reason.endswith(": ValueError")
 
 
 # Disks, kills, and other processes

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from limiar.errors import ChatError, ExpansionParseError
 from limiar.keywords.chat import ChatAnswer, ChatModel
 from limiar.keywords.expansion import Expansion
+from limiar.keywords.foreign import chat_error
 from limiar.keywords.languages import unrelated, wrong_language
 from limiar.keywords.parser import parse_expansion
 from limiar.keywords.prompts import ExpansionPrompt, Message, shorten
@@ -19,6 +20,7 @@ from limiar.servers import LONGEST_WAIT
 
 _HALVINGS = 4
 _RAW_KEPT = 20_000  # characters
+_WAITS_PER_RETRY = 10  # a wait that the server asks for is no fault of the call
 
 
 class Stopped(Exception):  # noqa: N818
@@ -141,21 +143,29 @@ class Asker:
 
     def _complete(self, messages: Sequence[Message], spent: _Spent) -> ChatAnswer:
         """One answer, by as many attempts as it takes and is allowed."""
-        for attempt in range(self.retries + 1):
-            if not self.gate.wait(self.stop):
-                raise Stopped
+        failures = waits = 0
+        while self.gate.wait(self.stop):
             started = time.perf_counter()
             try:
-                answer = self.chat.complete(messages, schema=self._schema)
+                answer = self._attempt(messages)
             except ChatError as error:
-                if error.kind != "passing" or attempt == self.retries:
+                wait = error.wait if error.wait and error.wait <= LONGEST_WAIT else None
+                failures, waits = (failures + 1, waits) if wait is None else (failures, waits + 1)
+                if error.kind != "passing" or failures > self.retries or waits > _WAITS_PER_RETRY * self.retries:
                     raise
-                wait = error.wait
             else:
                 spent.add(answer, time.perf_counter() - started)
                 return answer
-            if wait and wait <= LONGEST_WAIT:
+            if wait is not None:
                 self.gate.close_for(jittered(wait))
-            elif self.stop.wait(backoff(attempt)):
-                raise Stopped
-        raise Stopped  # not reached: the last attempt returns or raises
+            else:
+                self.stop.wait(backoff(failures - 1))
+        raise Stopped
+
+    def _attempt(self, messages: Sequence[Message]) -> ChatAnswer:
+        try:
+            return self.chat.complete(messages, schema=self._schema)
+        except ChatError:
+            raise
+        except Exception as error:
+            raise chat_error(self.chat.model_id, error) from error

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from limiar.errors import ChatError, ConfigurationError
+from limiar.keywords.foreign import chat_error
 from limiar.keywords.prompts import Message
 
 
@@ -95,8 +96,7 @@ class FunctionChat:
         except ChatError:
             raise
         except Exception as error:
-            msg = f"{self.model_id} failed: {type(error).__name__}"
-            raise ChatError(msg) from error
+            raise chat_error(self.model_id, error) from error
         if isinstance(answer, str):
             return ChatAnswer(answer)
         if isinstance(answer, ChatAnswer):

@@ -51,7 +51,8 @@ class Expander:
         store: where the expansions are kept.
         prompt: what to ask.
         concurrency: calls at a time, at most 256.
-        max_retries: how often one call is made again after a failure that may pass.
+        max_retries: how often one call is made again after a failure that may pass; ten times as often where the
+            server says how long to wait.
         retry_failed: whether to ask again what is recorded as failed.
         prices: of the model, for estimates and reports.
 
