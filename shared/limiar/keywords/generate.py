@@ -182,7 +182,7 @@ class _Task:
 
 
 class _Run:
-    """One run: this thread reads, claims and counts; the others ask and write what they hear to the store."""
+    """One run: the caller's thread reads, claims and shows; the others ask, write to the store, and count."""
 
     def __init__(
         self, expander: Expander, total: int | None, limit: int | None, progress: Progress | None, redo: tuple[str, ...]
@@ -196,11 +196,14 @@ class _Run:
         self._asker = Asker(expander.chat, expander.prompt, expander.max_retries, self._stop)
         self._claims = Claims(self._store, self._recipe, redo)
         self._tasks: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
-        self._answers: queue.SimpleQueue[Asked | BaseException] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
-        self._under_way = 0
         self._claimed = 0
+        self._lock = threading.Lock()
+        self._under_way = 0
         self._silent = 0
+        self._error: BaseException | None = None
+        self._awaited = 0
+        self._reached = threading.Event()
         self._deferred: deque[tuple[Document, bytes]] = deque()
         self._report = ExpansionReport(total=total)
         self._began = time.perf_counter()
@@ -218,8 +221,7 @@ class _Run:
                     break
                 self._settle_deferred(_MOST_DEFERRED)
             self._settle_deferred(0)
-            while self._under_way:
-                self._hear()
+            self._wait_until(0)
         finally:
             self._end(heart)
         self._show(last=True)
@@ -248,9 +250,10 @@ class _Run:
             self._report.empty += len(blank)
 
     def _hand(self, task: _Task) -> None:
-        while self._under_way >= 2 * self._concurrency:
-            self._hear()
-        self._under_way += 1
+        if self._under_way >= 4 * self._concurrency:
+            self._wait_until(2 * self._concurrency)
+        with self._lock:
+            self._under_way += 1
         self._tasks.put(task)
         if len(self._threads) < min(self._concurrency, self._under_way):
             name = f"limiar-expand-{len(self._threads)}"
@@ -266,7 +269,7 @@ class _Run:
             if len(self._deferred) < before:
                 continue
             if self._under_way:
-                self._hear()
+                self._wait_until(max(0, self._under_way - 1))
             else:
                 time.sleep(_PAUSE)
                 self._show()
@@ -278,19 +281,21 @@ class _Run:
 
     def _work(self) -> None:
         while (task := self._tasks.get()) is not None:
-            self._answers.put(answer := self._answer(task))
-            if isinstance(answer, BaseException):
-                self._stop.set()
+            if not self._stop.is_set():
+                self._ask(task)
 
-    def _answer(self, task: _Task) -> Asked | BaseException:
-        if self._stop.is_set():
-            return Stopped()
+    def _ask(self, task: _Task) -> None:
         try:
             asked = self._asker.ask(task.text)
             self._store.put(self._recipe, task.key, asked.outcome)
+            self._count(asked)
+        except Stopped:
+            pass  # by an error that is known already
         except BaseException as error:
-            return error
-        return asked
+            with self._lock:
+                self._error = self._error or error
+            self._stop.set()
+            self._reached.set()
 
     def _beat(self) -> None:
         """Keep this run's claims, and bring its entries to the disk, while it lives."""
@@ -303,45 +308,56 @@ class _Run:
 
     # Counting
 
-    def _hear(self) -> None:
-        """Wait for one answer, and count it."""
-        try:
-            answer = self._answers.get(timeout=_SHOWN_EVERY)
-        except queue.Empty:
-            self._show()
-            return
-        self._under_way -= 1
-        if isinstance(answer, BaseException):
-            raise answer
-        self._count(answer)
-        self._show()
-
     def _count(self, asked: Asked) -> None:
+        """Count a document. This thread's caller sleeps until there are few enough under way, not for each."""
+        outcome = asked.outcome
+        with self._lock:
+            self._add(asked)
+            self._silent = self._silent + 1 if outcome.status == "unanswered" else 0
+            silent = self._silent
+            self._under_way -= 1
+            if self._under_way <= self._awaited:
+                self._reached.set()
+        if asked.error is not None and silent >= max(5, self._concurrency):
+            msg = f"{silent} documents on end got no answer; the last: {asked.error}"
+            raise ChatError(msg, kind="fatal") from asked.error
+
+    def _add(self, asked: Asked) -> None:
         report, outcome = self._report, asked.outcome
         report.calls += outcome.calls
         report.prompt_tokens += outcome.prompt_tokens
         report.completion_tokens += outcome.completion_tokens
         report.shortened += asked.shortened
-        if outcome.status == "unanswered":
-            report.unanswered += 1
-            self._silent += 1
-            if asked.error is not None and self._silent >= max(5, self._concurrency):
-                msg = f"{self._silent} documents on end got no answer; the last: {asked.error}"
-                raise ChatError(msg, kind="fatal") from asked.error
-            return
-        self._silent = 0
         report.done += outcome.status == "done"
         report.failed += outcome.status == "failed"
+        report.unanswered += outcome.status == "unanswered"
         report.refused += outcome.reason.startswith("refusal")
+
+    def _wait_until(self, under_way: int) -> None:
+        """Wait until no more than so many documents are under way; show how far the run is meanwhile."""
+        while True:
+            with self._lock:
+                self._awaited = under_way
+                self._reached.clear()
+                if self._error is not None:
+                    raise self._error
+                if self._under_way <= under_way:
+                    return
+            self._reached.wait(_SHOWN_EVERY)
+            self._show()
 
     def _show(self, *, last: bool = False) -> None:
         now = time.perf_counter()
+        if not last and now - self._shown < _SHOWN_EVERY:
+            return
+        self._shown = now
         self._report.seconds = now - self._began
         if self._prices is not None:
             self._report.usd = self._prices.usd(self._report.prompt_tokens, self._report.completion_tokens)
-        if self._progress is not None and (last or now - self._shown >= _SHOWN_EVERY):
-            self._shown = now
-            self._progress(replace(self._report))
+        if self._progress is not None:
+            with self._lock:
+                so_far = replace(self._report)
+            self._progress(so_far)
 
     def _end(self, heart: threading.Thread) -> None:
         """Let the calls under way end, within a grace, and free what was claimed and not asked."""
