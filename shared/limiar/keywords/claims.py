@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
-from limiar.keywords.store import ExpansionStore, Recipe, marks, name_documents, pages, recipe_number
+from limiar.keywords.store import ExpansionStore, Recipe, insert_rows, marks, name_documents, pages, recipe_number
 
 LEASE = 60.0
 """Seconds after which a run that gave no sign of life has lost its claims."""
@@ -79,15 +79,16 @@ class Claims:
             number = recipe_number(connection, self._recipe, make=True)
             known = self._known(connection, number, keys)
             taken = self._taken(connection, number, keys)
+            claims: list[tuple[int, bytes, str]] = []
             standings: list[Standing] = []
             for _, key in documents:
                 standing = self._standing(key, known, taken, most)
                 if standing == "mine":
                     most -= 1
                     taken.add(key)
-                    insert = "INSERT OR REPLACE INTO claims VALUES (?, ?, ?)"
-                    connection.execute(insert, (number, key, self._owner))
+                    claims.append((number, key, self._owner))
                 standings.append(standing)
+            insert_rows(connection, "claims", claims, "ON CONFLICT (recipe, text) DO UPDATE SET owner = excluded.owner")
         return standings
 
     def missing(self, keys: Sequence[bytes]) -> list[bool]:

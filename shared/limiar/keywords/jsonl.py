@@ -17,8 +17,8 @@ from limiar.keywords.store import (
     Outcome,
     Recipe,
     name_documents,
-    put_outcome,
     recipe_number,
+    replace_outcome,
     text_key,
 )
 
@@ -93,7 +93,7 @@ def import_jsonl(
             if not replace and connection.execute(query, (number, key)).fetchone():
                 kept += 1
                 continue
-            put_outcome(connection, number, key, line.outcome, force=True)
+            replace_outcome(connection, number, key, line.outcome)
             taken += 1
     return Imported(taken, kept, unknown)
 

@@ -9,10 +9,12 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 from limiar.errors import ExpansionStoreError, InputError
+from limiar.group_commit import GroupCommit
 from limiar.inputs import encodable
 from limiar.keywords.expansion import Expansion
 from limiar.selection import check_choice
@@ -29,7 +31,8 @@ STATUSES: tuple[str, ...] = get_args(Status)
 unanswered: the model gave no answer; the next run asks again."""
 
 _VERSION = 1
-_PAGE = 500
+_PAGE = 400
+_MOST_VALUES = 900  # SQLite before 3.32 takes 999
 _SCHEMA = (
     """
     CREATE TABLE recipes (
@@ -58,13 +61,10 @@ _SCHEMA = (
 _NOTHING = Expansion()
 _COLUMNS = "status, expansion, reason, answer, calls, prompt_tokens, completion_tokens, seconds, written"
 
-_MARKS = ", ".join("?" * len(_COLUMNS.split()))
+_Row = tuple[int, bytes, str, str, str, str, int, int, int, float, float]
 _EXCLUDED = ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS.split(", "))
-_PUT = (
-    f"INSERT INTO entries (recipe, text, {_COLUMNS}) VALUES (?, ?, {_MARKS}) "  # noqa: S608
-    f"ON CONFLICT (recipe, text) DO UPDATE SET {_EXCLUDED}"
-)
-_PUT_UNLESS_FINISHED = f"{_PUT} WHERE status NOT IN ('done', 'edited')"
+_REPLACE = f"ON CONFLICT (recipe, text) DO UPDATE SET {_EXCLUDED}"
+_UNLESS_FINISHED = f"{_REPLACE} WHERE status NOT IN ('done', 'edited')"
 
 
 @dataclass(frozen=True)
@@ -169,6 +169,7 @@ class ExpansionStore:
             synchronous="NORMAL",
         )
         self.path = self._file.path
+        self._writer = GroupCommit(self._write)
 
     @property
     def file(self) -> SqliteFile:
@@ -206,14 +207,13 @@ class ExpansionStore:
             text: the document's text, or its `text_key`.
             outcome: how it fared.
         """
-        with self._file.writing() as connection:
-            put_outcome(connection, recipe_number(connection, recipe, make=True), _key(text), outcome)
+        self._writer.put((recipe, _key(text), outcome))
 
     def edit(self, recipe: Recipe, text: str | bytes, expansion: Expansion) -> None:
         """Keep an expansion by hand, whatever there was before. No run replaces it."""
         with self._file.writing() as connection:
             number = recipe_number(connection, recipe, make=True)
-            put_outcome(connection, number, _key(text), Outcome("edited", expansion), force=True)
+            replace_outcome(connection, number, _key(text), Outcome("edited", expansion))
 
     def forget(self, recipe: Recipe, text: str | bytes) -> bool:
         """Drop an entry, so that the next run asks again. Whether there was one."""
@@ -318,6 +318,12 @@ class ExpansionStore:
 
         return export_jsonl(self, path, recipe)
 
+    def _write(self, some: Sequence[tuple[Recipe, bytes, Outcome]]) -> None:
+        with self._file.writing() as connection:
+            numbers = {recipe: recipe_number(connection, recipe, make=True) for recipe, _, _ in some}
+            rows = [_row(numbers[recipe], key, outcome) for recipe, key, outcome in some]
+            _put_rows(connection, rows, _UNLESS_FINISHED)
+
     def _entry(self, recipe: Recipe, key: bytes) -> Entry | None:
         query = f"SELECT {_COLUMNS} FROM entries WHERE recipe = ? AND text = ?"  # noqa: S608
         with self._file.opened("read") as connection:
@@ -356,24 +362,38 @@ def recipe_number(connection: sqlite3.Connection, recipe: Recipe, *, make: bool 
     return int(connection.execute(insert, values).lastrowid or 0)
 
 
-def put_outcome(
-    connection: sqlite3.Connection, recipe: int, key: bytes, outcome: Outcome, *, force: bool = False
-) -> None:
-    """Write an entry and end the claim on it; a finished one stays as it is unless `force`."""
-    expansion = json.dumps(outcome.expansion.as_dict(), ensure_ascii=False) if outcome.expansion else "{}"
-    spent = (outcome.calls, outcome.prompt_tokens, outcome.completion_tokens, outcome.seconds)
-    said = (outcome.status, encodable(expansion), outcome.reason, encodable(outcome.raw))
-    connection.execute(_PUT if force else _PUT_UNLESS_FINISHED, (recipe, key, *said, *spent, time.time()))
-    connection.execute("DELETE FROM claims WHERE recipe = ? AND text = ?", (recipe, key))
+def replace_outcome(connection: sqlite3.Connection, recipe: int, key: bytes, outcome: Outcome) -> None:
+    """Write an entry, whatever there was before, and end the claim on it."""
+    _put_rows(connection, [_row(recipe, key, outcome)], _REPLACE)
 
 
 def name_documents(connection: sqlite3.Connection, documents: Iterable[tuple[str, bytes]]) -> None:
-    """Write which text each document has now."""
-    connection.executemany(
-        "INSERT INTO documents VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET text = excluded.text "
-        "WHERE text IS NOT excluded.text",
-        documents,
-    )
+    """Write which text each document has now; of one that is named twice, the last."""
+    known = "ON CONFLICT (id) DO UPDATE SET text = excluded.text WHERE text IS NOT excluded.text"
+    iterator = iter(documents)
+    while some := dict(islice(iterator, _PAGE)):
+        insert_rows(connection, "documents (id, text)", list(some.items()), known)
+
+
+def insert_rows(connection: sqlite3.Connection, into: str, rows: Sequence[Sequence[object]], conflict: str) -> None:
+    """Insert rows by few statements: each one lets other threads run, and so waits for its turn again."""
+    if not rows:
+        return
+    size = max(1, _MOST_VALUES // len(rows[0]))
+    one = f"({marks(rows[0])})"
+    for start in range(0, len(rows), size):
+        some = rows[start : start + size]
+        statement = f"INSERT INTO {into} VALUES {','.join([one] * len(some))} {conflict}"  # noqa: S608
+        connection.execute(statement, [value for row in some for value in row])
+
+
+def _put_rows(connection: sqlite3.Connection, rows: Sequence[_Row], conflict: str) -> None:
+    """Write entries, and end the claims on them."""
+    insert_rows(connection, f"entries (recipe, text, {_COLUMNS})", rows, conflict)
+    for recipe in {row[0] for row in rows}:
+        for keys in pages([row[1] for row in rows if row[0] == recipe]):
+            statement = f"DELETE FROM claims WHERE recipe = ? AND text IN ({marks(keys)})"  # noqa: S608
+            connection.execute(statement, [recipe, *keys])
 
 
 def marks(values: Sequence[object]) -> str:
@@ -385,6 +405,13 @@ def pages(keys: Sequence[bytes]) -> Iterator[list[bytes]]:
     """The keys, so many at a time as a statement may have."""
     for start in range(0, len(keys), _PAGE):
         yield list(keys[start : start + _PAGE])
+
+
+def _row(recipe: int, key: bytes, outcome: Outcome) -> _Row:
+    expansion = json.dumps(outcome.expansion.as_dict(), ensure_ascii=False) if outcome.expansion else "{}"
+    spent = (outcome.calls, outcome.prompt_tokens, outcome.completion_tokens, outcome.seconds)
+    said = (outcome.status, encodable(expansion), outcome.reason, encodable(outcome.raw))
+    return (recipe, key, *said, *spent, time.time())
 
 
 def _key(text: str | bytes) -> bytes:
