@@ -8,6 +8,7 @@ does all of it in one call. `HybridDocumentIndex` writes a `HybridIndex` through
 from limiar.errors import MissingExtraError
 
 try:
+    from langchain_limiar.chat import LangChainChat
     from langchain_limiar.document_index import HybridDocumentIndex
     from langchain_limiar.embeddings import LimiarEmbeddings
     from langchain_limiar.hybrid import HybridRetriever
@@ -18,4 +19,11 @@ except ModuleNotFoundError as error:
         raise
     raise MissingExtraError("langchain_limiar", "langchain") from error  # noqa: EM101
 
-__all__ = ["HybridDocumentIndex", "HybridRetriever", "LimiarEmbeddings", "LimiarRerank", "hybrid_rerank"]
+__all__ = [
+    "HybridDocumentIndex",
+    "HybridRetriever",
+    "LangChainChat",
+    "LimiarEmbeddings",
+    "LimiarRerank",
+    "hybrid_rerank",
+]

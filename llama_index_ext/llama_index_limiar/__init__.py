@@ -2,12 +2,13 @@
 
 `LimiarRerank` is a node postprocessor, `LimiarEmbedding` limiar's encoders as an embedding model, `HybridRetriever`
 searches a `limiar.HybridIndex`, or asks several retrievers and fuses what they find, `hybrid_rerank` does all of it in
-one call. `add_nodes` writes nodes into a `HybridIndex`.
+one call. `add_nodes` writes nodes into a `HybridIndex`. `LlamaIndexChat` lets an LLM write keywords for documents.
 """
 
 from limiar.errors import MissingExtraError
 
 try:
+    from llama_index_limiar.chat import LlamaIndexChat
     from llama_index_limiar.embeddings import LimiarEmbedding
     from llama_index_limiar.hybrid import HybridRetriever
     from llama_index_limiar.index_nodes import add_nodes
@@ -18,4 +19,12 @@ except ModuleNotFoundError as error:
         raise
     raise MissingExtraError("llama_index_limiar", "llama-index") from error  # noqa: EM101
 
-__all__ = ["HybridRetriever", "LimiarEmbedding", "LimiarRerank", "RerankedRetriever", "add_nodes", "hybrid_rerank"]
+__all__ = [
+    "HybridRetriever",
+    "LimiarEmbedding",
+    "LimiarRerank",
+    "LlamaIndexChat",
+    "RerankedRetriever",
+    "add_nodes",
+    "hybrid_rerank",
+]

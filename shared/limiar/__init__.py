@@ -16,8 +16,12 @@ if TYPE_CHECKING:
     from limiar.embeddings.protocol import Encoder
     from limiar.errors import (
         ArmError,
+        ChatError,
         ConfigurationError,
         EncoderError,
+        ExpansionError,
+        ExpansionParseError,
+        ExpansionStoreError,
         InputError,
         InputTypeError,
         LimiarError,
@@ -36,6 +40,13 @@ if TYPE_CHECKING:
         StoreWriteError,
         VectorCacheError,
     )
+    from limiar.keywords.chat import ChatAnswer, ChatModel, FunctionChat
+    from limiar.keywords.expansion import Expansion, Keyword
+    from limiar.keywords.generate import Expander
+    from limiar.keywords.openai_chat import OpenAIChat
+    from limiar.keywords.prompts import ExpansionPrompt
+    from limiar.keywords.report import ExpansionEstimate, ExpansionReport, Prices
+    from limiar.keywords.store import ExpansionStore, Outcome, Recipe
     from limiar.rerank import Reranker, RerankResult, ScoredDocument
     from limiar.retrieval.bm25 import BM25Index
     from limiar.retrieval.document_store import StoredDocument
@@ -63,11 +74,24 @@ __all__ = [
     "ArmHit",
     "BM25Index",
     "BundledEncoder",
+    "ChatAnswer",
+    "ChatError",
+    "ChatModel",
     "ConfigurationError",
     "CrossEncoderScorer",
     "Encoder",
     "EncoderError",
     "Estimate",
+    "Expander",
+    "Expansion",
+    "ExpansionError",
+    "ExpansionEstimate",
+    "ExpansionParseError",
+    "ExpansionPrompt",
+    "ExpansionReport",
+    "ExpansionStore",
+    "ExpansionStoreError",
+    "FunctionChat",
     "FusedHit",
     "Hit",
     "HuggingFaceEncoder",
@@ -79,6 +103,7 @@ __all__ = [
     "IndexHealth",
     "InputError",
     "InputTypeError",
+    "Keyword",
     "LateInteractionScorer",
     "LimiarError",
     "MissingExtraError",
@@ -87,7 +112,11 @@ __all__ = [
     "ModelNotFoundError",
     "NothingRelevantError",
     "OkapiBM25",
+    "OpenAIChat",
     "OpenAIEncoder",
+    "Outcome",
+    "Prices",
+    "Recipe",
     "RerankResult",
     "Reranker",
     "RerankerService",
@@ -121,8 +150,12 @@ _HOMES = {
     "limiar.embeddings.protocol": ["Encoder"],
     "limiar.errors": [
         "ArmError",
+        "ChatError",
         "ConfigurationError",
         "EncoderError",
+        "ExpansionError",
+        "ExpansionParseError",
+        "ExpansionStoreError",
         "InputError",
         "InputTypeError",
         "LimiarError",
@@ -132,7 +165,6 @@ _HOMES = {
         "ModelNotFoundError",
         "NothingRelevantError",
         "ScoringError",
-        "VectorCacheError",
         "StoreDamagedError",
         "StoreError",
         "StoreLockedError",
@@ -140,7 +172,15 @@ _HOMES = {
         "StoreUnreachableError",
         "StoreVersionError",
         "StoreWriteError",
+        "VectorCacheError",
     ],
+    "limiar.keywords.chat": ["ChatAnswer", "ChatModel", "FunctionChat"],
+    "limiar.keywords.expansion": ["Expansion", "Keyword"],
+    "limiar.keywords.generate": ["Expander"],
+    "limiar.keywords.openai_chat": ["OpenAIChat"],
+    "limiar.keywords.prompts": ["ExpansionPrompt"],
+    "limiar.keywords.report": ["ExpansionEstimate", "ExpansionReport", "Prices"],
+    "limiar.keywords.store": ["ExpansionStore", "Outcome", "Recipe"],
     "limiar.rerank": ["RerankResult", "Reranker", "ScoredDocument"],
     "limiar.retrieval.bm25": ["BM25Index"],
     "limiar.retrieval.document_store": ["StoredDocument"],

@@ -10,6 +10,10 @@ LimiarError
 │   └── ModelDamagedError               the model's files cannot be read
 ├── EncoderError (RuntimeError)         an encoder failed, or returned something that is not a vector for each text
 │   └── VectorCacheError                ... because its cache on disk cannot be used
+├── ExpansionError                      documents could not be expanded by a language model
+│   ├── ChatError (RuntimeError)        a chat model gave no answer
+│   ├── ExpansionParseError             its answer cannot be used
+│   └── ExpansionStoreError             the store of expansions cannot be used
 ├── StoreError                          an index on disk cannot be used, or is closed
 │   ├── StoreNotFoundError              there is none in the folder
 │   ├── StoreLockedError                another writer has it open
@@ -25,6 +29,7 @@ LimiarError
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 
 class LimiarError(Exception):
@@ -69,6 +74,48 @@ class EncoderError(LimiarError, RuntimeError):
 
 class VectorCacheError(EncoderError):
     """An encoder's cache on disk cannot be opened, read or written."""
+
+
+class ExpansionError(LimiarError):
+    """Documents could not be expanded by a language model."""
+
+
+class ChatError(ExpansionError, RuntimeError):
+    """A chat model gave no answer.
+
+    `kind` says what that means for what comes next. "passing": the same call may succeed later, after `wait` seconds
+    if the server says so. "document": this document is refused. "too_long": it does not fit the model. "fatal": no
+    other call will succeed either.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        kind: Literal["passing", "document", "too_long", "fatal"] = "document",
+        wait: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.wait = wait
+
+
+class ExpansionParseError(ExpansionError, ValueError):
+    """A chat model's answer cannot be used.
+
+    `reason` is one word: "empty", "refusal", "form", "missing", "language" or "unrelated". `answer` is the raw text,
+    which is not in the message; `partial` is what could be read of it, an `Expansion` or None.
+    """
+
+    def __init__(self, message: str, *, reason: str, answer: str, partial: object = None) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.answer = answer
+        self.partial = partial
+
+
+class ExpansionStoreError(ExpansionError):
+    """The store of expansions cannot be opened, read or written; what it held before is kept."""
 
 
 class StoreError(LimiarError):

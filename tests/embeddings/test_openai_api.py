@@ -417,7 +417,7 @@ def _later_version(path: Path) -> None:
     [
         (lambda path: path.write_text("not a database at all, but text " * 50), "not a database"),
         (_other_database, "a database of another kind"),
-        (_later_version, "a cache of version 99; this limiar reads 1"),
+        (_later_version, "a cache of vectors of version 99; this limiar reads 1"),
         (lambda path: path.mkdir(), "unable to open"),
     ],
 )
@@ -441,8 +441,9 @@ def test_a_full_disk_ends_the_run_before_it_pays_for_more(server: Server, tmp_pa
     path = tmp_path / "vectors"
     encoder = encoder_of(server, cache=path, max_inputs=1, max_concurrency=1)
     encoder.warm_up()
-    encoder._cache._connection.execute("PRAGMA max_page_count = 1")
-    pages = encoder._cache._connection.execute("PRAGMA max_page_count").fetchone()[0]
+    with encoder._cache._file.opened("read") as connection:
+        connection.execute("PRAGMA max_page_count = 1")
+        pages = connection.execute("PRAGMA max_page_count").fetchone()[0]
     many = [f"{n}" for n in range(pages * 200)]
     with pytest.raises(VectorCacheError, match="cannot be written: database or disk is full"):
         encoder.embed_documents(many)

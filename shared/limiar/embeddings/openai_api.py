@@ -11,27 +11,25 @@ from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import numpy as np
 
 from limiar.embeddings.answers import read_vectors
 from limiar.embeddings.cost import Estimate, price
-from limiar.embeddings.openai_requests import Requests, Secret, Stopped
+from limiar.embeddings.openai_requests import Requests, Stopped
 from limiar.embeddings.packing import MAX_INPUT_TOKENS, MAX_INPUTS, MAX_REQUEST_TOKENS, pack, token_counter
 from limiar.embeddings.protocol import FloatArray, Progress
 from limiar.embeddings.vector_cache import VectorCache
 from limiar.errors import ConfigurationError, EncoderError
 from limiar.inputs import check_texts, encodable
 from limiar.selection import check_count
+from limiar.servers import NO_KEY, OPENAI, Secret, without_credentials
 
 logger = logging.getLogger("limiar")
 
-OPENAI = "https://api.openai.com/v1"
 DIMENSIONS = {"text-embedding-3-small": 1536, "text-embedding-3-large": 3072, "text-embedding-ada-002": 1536}
 _FIXED = frozenset({"text-embedding-ada-002"})
 _BLANK = " "  # the API refuses an empty text
-_NO_KEY = "no-key"
 
 
 class OpenAIEncoder:
@@ -112,7 +110,7 @@ class OpenAIEncoder:
         self.max_request_tokens = max_request_tokens
         self.max_input_tokens = max_input_tokens
         self._base_url = base_url or os.environ.get("OPENAI_BASE_URL") or OPENAI
-        self.server = _without_credentials(self._base_url)
+        self.server = without_credentials(self._base_url)
         self._key = Secret(api_key) if api_key else None
         self._dimensions = dimensions or DIMENSIONS.get(model)
         self._cache = None if cache is None else VectorCache(cache, model, dimensions, self.server)
@@ -299,7 +297,7 @@ class OpenAIEncoder:
         if not key.reveal() and self.server == OPENAI:
             msg = "OpenAI needs a key: set OPENAI_API_KEY or give api_key; a server of your own needs base_url"
             raise ConfigurationError(msg)
-        return key if key.reveal() else Secret(_NO_KEY)
+        return key if key.reveal() else Secret(NO_KEY)
 
 
 @dataclass(frozen=True)
@@ -370,22 +368,3 @@ def _check_dimensions(model: str, dimensions: int | None) -> None:
         msg = f"dimensions={dimensions!r}, but {model} has {DIMENSIONS[model]} and cannot shorten them"
         raise ConfigurationError(msg)
     check_count("dimensions", dimensions, 1, DIMENSIONS.get(model, math.inf))
-
-
-def _without_credentials(base_url: str) -> str:
-    """The address without user, password, query and closing slash.
-
-    Raises:
-        ConfigurationError: it is not the address of a server.
-    """
-    try:
-        address = urlsplit(base_url)
-        usable = address.scheme in ("http", "https") and bool(address.hostname) and address.port != 0
-    except ValueError:
-        usable = False
-    if not usable:
-        msg = "base_url is not of the form http(s)://HOST[:PORT]/...; an example: http://localhost:8000/v1"
-        raise ConfigurationError(msg)
-    host = address.hostname if ":" not in (address.hostname or "") else f"[{address.hostname}]"
-    port = f":{address.port}" if address.port else ""
-    return f"{address.scheme}://{host}{port}{address.path.rstrip('/')}"

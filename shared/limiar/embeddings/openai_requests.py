@@ -2,53 +2,21 @@
 
 from __future__ import annotations
 
-import re
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from limiar.embeddings.rate_limits import Gate, asked_wait, backoff, jittered
 from limiar.errors import EncoderError, MissingExtraError
+from limiar.rate_limits import Gate, backoff, jittered
+from limiar.servers import LONGEST_WAIT, Failure, Secret, failed_status
 
 if TYPE_CHECKING:
     import openai
 
-LONGEST_WAIT = 600.0
-"""A server that asks for more seconds than this, such as until tomorrow, is not waited for."""
-
-_PASSING = frozenset({408, 409, 425, 429})
-_IN_VAIN = frozenset({"insufficient_quota", "billing_hard_limit_reached"})
-_CODE = re.compile(r"[a-z_]{1,60}")
-
 
 class Stopped(Exception):  # noqa: N818
     """Another request of the same run has failed: this one was not sent."""
-
-
-class Secret:
-    """A text that shows itself to nobody who does not ask."""
-
-    __slots__ = ("_text",)
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-
-    def __repr__(self) -> str:
-        return "Secret('***')"
-
-    def reveal(self) -> str:
-        return self._text
-
-
-@dataclass(frozen=True)
-class _Failure:
-    """Why there is no answer, in our own words: a server's message may quote the key or a text."""
-
-    reason: str
-    passing: bool
-    wait: float | None = None
 
 
 class Pace:
@@ -123,7 +91,7 @@ class Requests:
                 if not self._gate.wait(stop):
                     raise Stopped
                 outcome = self._attempt(texts, tokens)
-            if not isinstance(outcome, _Failure):
+            if not isinstance(outcome, Failure):
                 return outcome[0]
             wait = jittered(outcome.wait) if outcome.wait else backoff(attempt)
             if not outcome.passing or wait > LONGEST_WAIT or attempt == self._retries:
@@ -138,7 +106,7 @@ class Requests:
         """Close the connections."""
         self._client.close()
 
-    def _attempt(self, texts: Sequence[str], tokens: int) -> tuple[Any] | _Failure:
+    def _attempt(self, texts: Sequence[str], tokens: int) -> tuple[Any] | Failure:
         import openai
 
         started = time.perf_counter()
@@ -148,38 +116,23 @@ class Requests:
             )
             answer = response.http_response.json()
         except openai.APITimeoutError:
-            return _Failure(f"it did not answer within {self._timeout:g} seconds", passing=True)
+            return Failure(f"it did not answer within {self._timeout:g} seconds", passing=True)
         except openai.APIConnectionError:
-            return _Failure("it cannot be reached, or broke off", passing=True)
+            return Failure("it cannot be reached, or broke off", passing=True)
         except openai.APIStatusError as error:
-            return _status_failure(error)
+            return failed_status(error.status_code, error.response.headers, error.code, error.type)
         except ValueError:
-            return _Failure("its answer is not JSON", passing=False)
+            return Failure("its answer is not JSON", passing=False)
         except openai.OpenAIError as error:
-            return _Failure(type(error).__name__, passing=False)
+            return Failure(type(error).__name__, passing=False)
         self.pace.add(tokens, time.perf_counter() - started, response.headers)
         return (answer,)
 
-    def _said(self, failure: _Failure, attempts: int, wait: float) -> str:
+    def _said(self, failure: Failure, attempts: int, wait: float) -> str:
         said = f"no vectors from {self.server}: {failure.reason}"
         if failure.passing and wait > LONGEST_WAIT:
             return f"{said}, and asks to wait {wait:.0f} seconds"
         return f"{said} ({attempts} attempts)" if failure.passing else said
-
-
-def _status_failure(error: openai.APIStatusError) -> _Failure:
-    status, headers = error.status_code, error.response.headers
-    code = next((said for said in (error.code, error.type) if isinstance(said, str) and _CODE.fullmatch(said)), None)
-    reason = f"HTTP {status}" + (f", {code}" if code else "")
-    if status in (401, 403):
-        reason = f"it refused the API key ({reason})"
-    elif status == 404:
-        reason = f"it has no such model or address ({reason})"
-    passing = status in _PASSING or status >= 500
-    if (said := headers.get("x-should-retry")) in ("true", "false"):
-        passing = said == "true"
-    passing = passing and code not in _IN_VAIN
-    return _Failure(reason, passing, asked_wait(headers, limited=status == 429))
 
 
 def _client(base_url: str, key: Secret, timeout: float) -> openai.OpenAI:

@@ -9,7 +9,7 @@ from email.utils import format_datetime
 
 import pytest
 
-from limiar.embeddings.rate_limits import Gate, asked_wait, backoff, jittered, parse_duration
+from limiar.rate_limits import Gate, asked_wait, backoff, jittered, parse_duration
 
 
 @pytest.mark.parametrize(
