@@ -2,8 +2,9 @@
 
     python benchmarks/expansion.py --data DIR
 
-Indexes `DIR/juristcu` in several ways (each is one string a document: one BM25 field, one vector) and asks the dev
-questions of the whole collection. Keywords come from GPT-4o (`keywords.jsonl` there) and from `OfflineGenerator`.
+Indexes `DIR/juristcu` (or `DIR`, if it is that collection) in several ways, each of which is one string a document:
+one BM25 field, one vector. Asks the dev questions of the whole collection. Keywords come from GPT-4o (`keywords.jsonl`
+there) and from `OfflineGenerator`.
 "hybrid" fuses 500 hits of each arm ("relative"). "+ rerank" scores those 500 by their ORIGINAL text and fuses the score
 with the hybrid's: an order by the rerank score alone would be nearly the same whatever was indexed.
 
@@ -135,7 +136,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Index, ask, compare, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
-    folder = parser.parse_args(argv).data / "juristcu"
+    data: Path = parser.parse_args(argv).data
+    folder = data if (data / "keywords.jsonl").is_file() else data / "juristcu"
     grid = Grid(load_collection(folder, "dev"))
     keywords = sources(folder, grid)
     measured = {

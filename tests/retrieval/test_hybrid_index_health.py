@@ -43,7 +43,9 @@ def found_by(index, arm, query, k=10, **options):
 
 
 def build(folder, count):
-    with HybridIndex.create(folder, encoder=WordsEncoder()) as index:
+    with HybridIndex.create(
+        folder, views={"bm25": ("text", "both"), "dense": ("text",)}, encoder=WordsEncoder()
+    ) as index:
         index.add(documents(range(count)))
         index.set_generated(GENERATED)
     return folder

@@ -32,7 +32,9 @@ def opened(folder, encoder, **options):
 
 @pytest.fixture
 def remote(server, tmp_path, encoder):
-    with HybridIndex.create(tmp_path / "index", encoder=encoder, chroma=server.url) as index:
+    with HybridIndex.create(
+        tmp_path / "index", views={"bm25": ("text", "both"), "dense": ("text",)}, encoder=encoder, chroma=server.url
+    ) as index:
         index.add(documents(range(10)))
         yield index
 

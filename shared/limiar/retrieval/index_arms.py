@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import numpy as np
 
-from limiar.errors import StoreDamagedError, StoreNotFoundError, StoreUnreachableError, StoreVersionError
+from limiar.errors import (
+    StoreDamagedError,
+    StoreNotFoundError,
+    StoreUnreachableError,
+    StoreVersionError,
+    StoreWriteError,
+)
 from limiar.retrieval.bm25 import BM25Index
 from limiar.retrieval.chroma import ChromaVectors
 from limiar.retrieval.document_store import DocumentStore, Record
@@ -171,11 +178,23 @@ class DenseArm:
         for name in self._collections:
             texts = {key: it.texts[name] for key, it in records.items() if name in it.texts}
             if texts:
-                self._chroma.get().put(name, list(texts), self._vectors.of(list(texts.values())))
+                vectors = self._vectors.of(list(texts.values()))
+                with self._afresh_on_failure():
+                    self._chroma.get().put(name, list(texts), vectors)
 
     def remove(self, keys: Sequence[int]) -> None:
         if keys:
-            self._chroma.get().remove(keys)
+            with self._afresh_on_failure():
+                self._chroma.get().remove(keys)
+
+    @contextlib.contextmanager
+    def _afresh_on_failure(self) -> Iterator[None]:
+        """Open Chroma anew after a failed write: on a full disk it may hang at the next call."""
+        try:
+            yield
+        except StoreWriteError:
+            self._chroma.close()
+            raise
 
     def differences(self, store: DocumentStore) -> tuple[list[int], list[int]]:
         missing: dict[int, None] = {}

@@ -45,8 +45,8 @@ def saved_settings(folder: Path, manifest: Mapping[str, Any]) -> tuple[IndexSche
         StoreDamagedError: the manifest lacks something, or it cannot be used.
     """
     try:
-        collections = dict(manifest["collections"])
         schema = schema_of(checked_fields(manifest["fields"]), manifest["views"], manifest["text_weight"])
+        collections = {name: str(manifest["collections"][name]) for name in schema.views["dense"]}
         return schema, Analyzer(manifest["language"]), collections
     except (KeyError, TypeError, ValueError) as error:
         msg = f"{folder / MANIFEST} is damaged ({error}); restore it from a backup, or rebuild the index"
