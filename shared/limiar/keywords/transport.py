@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
-import selectors
+import select
+import socket
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass
-from http.client import HTTPConnection, HTTPException, HTTPResponse
+from http.client import HTTPException, HTTPResponse
 from types import ModuleType
 from typing import TYPE_CHECKING, Protocol
 from urllib.request import getproxies, proxy_bypass
 
-from limiar.errors import MissingExtraError
+from limiar.errors import ConfigurationError, MissingExtraError
 from limiar.servers import Failure, Secret
 
 if TYPE_CHECKING:
@@ -25,7 +27,6 @@ LARGEST_ANSWER = 8_000_000
 
 _PATH = "/chat/completions"
 _PIECE = 65_536  # bytes
-_SURELY_OPEN = 1.0  # seconds; whether the server closed a connection since is not looked at
 _BROKEN = Failure("it cannot be reached, or broke off", passing=True)
 
 
@@ -58,7 +59,11 @@ def open_transport(base_url: str, key: Secret, timeout: float) -> Transport:
 
     Raises:
         MissingExtraError: httpx is not installed.
+        ConfigurationError: the key cannot stand in a header.
     """
+    if not (key.reveal().isascii() and key.reveal().isprintable()):
+        msg = "the API key has characters that no key has, such as a line break or an accent; copy it again"
+        raise ConfigurationError(msg)
     address = _httpx().URL(base_url.rstrip("/") + _PATH)
     headers = {
         "Host": address.netloc.decode("ascii"),
@@ -73,7 +78,9 @@ def open_transport(base_url: str, key: Secret, timeout: float) -> Transport:
 
 
 class PlainTransport:
-    """Kept connections of the standard library, which takes half the processor time of httpx. HTTP without TLS.
+    """Kept connections of our own, for a third of the processor time that httpx takes. HTTP/1.1 without TLS.
+
+    Each request is one packet where it fits in one. The standard library reads the answers.
 
     Args:
         address: the server's.
@@ -82,58 +89,69 @@ class PlainTransport:
     """
 
     def __init__(self, address: httpx.URL, headers: Mapping[str, str], timeout: float) -> None:
-        self._host, self._port = address.host, address.port or 80
-        self._path = address.raw_path.decode("ascii")
-        self._headers = dict(headers)
+        self._server = (address.host, address.port or 80)
+        lines = (f"{name}: {value}\r\n".encode("latin-1") for name, value in headers.items())
+        self._head = b"POST %b HTTP/1.1\r\n%bAccept-Encoding: identity\r\n" % (address.raw_path, b"".join(lines))
         self._timeout = timeout
-        self._idle: list[tuple[HTTPConnection, float]] = []
+        self._idle: list[socket.socket] = []
         self._closed = False
 
     def post(self, body: Mapping[str, object]) -> Reply | Failure:
         """The answer of the server."""
-        connection = self._connection()
+        data = json.dumps(body).encode()
         try:
-            connection.request("POST", self._path, json.dumps(body).encode(), self._headers)
-            with closing(connection.getresponse()) as response:
-                reply = self._whole(response)
+            return self._exchange(b"%bContent-Length: %d\r\n\r\n%b" % (self._head, len(data), data))
         except TimeoutError:
-            reply = _late(self._timeout)
+            return _late(self._timeout)
         except (OSError, HTTPException):
-            reply = _BROKEN
-        except ValueError:
-            reply = Failure("the API key has characters that no header can hold", passing=False)
-        if isinstance(reply, Reply) and not self._closed:
-            self._idle.append((connection, time.monotonic()))
-        else:
-            connection.close()
-        return reply
+            return _BROKEN
 
     def close(self) -> None:
         self._closed = True
         while self._idle:
-            self._idle.pop()[0].close()
+            self._idle.pop().close()
 
-    def _connection(self) -> HTTPConnection:
+    def _exchange(self, request: bytes) -> Reply | Failure:
+        connection = self._connection()
+        keep = False
+        try:
+            with suppress(ConnectionError):  # a server that refuses a long request unread may still say why
+                connection.sendall(request)
+            with closing(HTTPResponse(connection, method="POST")) as response:
+                response.begin()
+                content = _within_limits(iter(lambda: response.read1(_PIECE), b""), self._timeout)
+                if isinstance(content, Failure):
+                    return content
+                if response.length:  # bytes that were promised and did not come
+                    return _BROKEN
+                keep = not response.will_close
+                headers = {name.lower(): value for name, value in response.getheaders()}
+                return Reply(response.status, headers, content)
+        finally:
+            if keep and not self._closed:
+                self._idle.append(connection)
+            else:
+                connection.close()
+
+    def _connection(self) -> socket.socket:
         """The connection used last, if the server has not closed it, or a new one."""
         while self._idle:
-            with suppress(IndexError):  # another thread took it
-                connection, since = self._idle.pop()
-                if time.monotonic() - since < _SURELY_OPEN or not _readable(connection):
-                    return connection
-                connection.close()
-        return HTTPConnection(self._host, self._port, timeout=self._timeout)
-
-    def _whole(self, response: HTTPResponse) -> Reply | Failure:
-        content = _within_limits(iter(lambda: response.read1(_PIECE), b""), self._timeout)
-        if isinstance(content, Failure):
-            return content
-        if response.length:  # bytes that were promised and did not come
-            return _BROKEN
-        return Reply(response.status, {name.lower(): value for name, value in response.getheaders()}, content)
+            try:
+                connection = self._idle.pop()
+            except IndexError:  # another thread took it
+                break
+            if not _readable(connection):
+                return connection
+            connection.close()
+        connection = socket.create_connection(self._server, self._timeout)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return connection
 
 
 class HttpxTransport:
     """One pool of connections below httpx's client, whose work on each request would cost as much again.
+
+    For TLS and proxies.
 
     Args:
         address: the server's.
@@ -218,11 +236,13 @@ def _within_limits(pieces: Iterator[bytes], timeout: float) -> bytes | Failure:
     return b"".join(read)
 
 
-def _readable(connection: HTTPConnection) -> bool:
+def _readable(connection: socket.socket) -> bool:
     """Whether a connection at rest has something to read: its end."""
-    with selectors.DefaultSelector() as selector:
-        selector.register(connection.sock, selectors.EVENT_READ)
-        return bool(selector.select(0))
+    if sys.platform == "win32":
+        return bool(select.select([connection], [], [], 0)[0])
+    poll = select.poll()  # select takes no more than 1,024 open files
+    poll.register(connection, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _late(timeout: float) -> Failure:
