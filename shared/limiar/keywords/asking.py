@@ -61,12 +61,14 @@ class Asker:
         prompt: what to ask.
         retries: how often a call is made again after a failure that may pass.
         stop: ends all waiting.
+        slots: calls at a time. What comes before and after a call holds none.
     """
 
     chat: ChatModel
     prompt: ExpansionPrompt
     retries: int
     stop: threading.Event
+    slots: threading.Semaphore
     gate: Gate = field(default_factory=Gate)
 
     def __post_init__(self) -> None:
@@ -144,28 +146,29 @@ class Asker:
     def _complete(self, messages: Sequence[Message], spent: _Spent) -> ChatAnswer:
         """One answer, by as many attempts as it takes and is allowed."""
         failures = waits = 0
-        while self.gate.wait(self.stop):
-            started = time.perf_counter()
-            try:
-                answer = self._attempt(messages)
-            except ChatError as error:
-                wait = error.wait if error.wait and error.wait <= LONGEST_WAIT else None
-                failures, waits = (failures + 1, waits) if wait is None else (failures, waits + 1)
-                if error.kind != "passing" or failures > self.retries or waits > _WAITS_PER_RETRY * self.retries:
-                    raise
-            else:
-                spent.add(answer, time.perf_counter() - started)
-                return answer
-            if wait is not None:
-                self.gate.close_for(jittered(wait))
-            else:
+        while True:
+            with self.slots:
+                if not self.gate.wait(self.stop):
+                    raise Stopped
+                try:
+                    return self._attempt(messages, spent)
+                except ChatError as error:
+                    wait = error.wait if error.wait and error.wait <= LONGEST_WAIT else None
+                    failures, waits = (failures + 1, waits) if wait is None else (failures, waits + 1)
+                    if error.kind != "passing" or failures > self.retries or waits > _WAITS_PER_RETRY * self.retries:
+                        raise
+                if wait is not None:
+                    self.gate.close_for(jittered(wait))
+            if wait is None:
                 self.stop.wait(backoff(failures - 1))
-        raise Stopped
 
-    def _attempt(self, messages: Sequence[Message]) -> ChatAnswer:
+    def _attempt(self, messages: Sequence[Message], spent: _Spent) -> ChatAnswer:
+        started = time.perf_counter()
         try:
-            return self.chat.complete(messages, schema=self._schema)
+            answer = self.chat.complete(messages, schema=self._schema)
         except ChatError:
             raise
         except Exception as error:
             raise chat_error(self.chat.model_id, error) from error
+        spent.add(answer, time.perf_counter() - started)
+        return answer

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 
 from limiar.text.analyzer import strip_accents
 from limiar.text.stopwords import STOPWORDS
@@ -36,9 +37,7 @@ def term_of(text: str) -> str:
         return ""
     if all(word.lower() in _STOPWORDS for word in words) and not term.isupper():
         return ""
-    if looped(term):
-        return ""
-    return term
+    return "" if _loops(words) else term
 
 
 def sentence_of(text: str) -> str:
@@ -61,9 +60,13 @@ def is_placeholder(text: str) -> bool:
 
 def looped(text: str) -> bool:
     """Whether a small model has run round in a circle: one word three times on end, or few words over and over."""
-    words = _WORD.findall(text.casefold())
+    return _loops(_WORD.findall(text))
+
+
+def _loops(words: Sequence[str]) -> bool:
     if len(words) < 3:
         return False
+    words = [word.casefold() for word in words]
     if any(one == two == three for one, two, three in zip(words, words[1:], words[2:], strict=False)):
         return True
     return len(words) >= 6 and len(set(words)) * 2 <= len(words)

@@ -189,11 +189,13 @@ class _Run:
     ) -> None:
         self._store, self._recipe = expander.store, expander.recipe
         self._concurrency = expander.concurrency
+        self._workers = self._concurrency + self._concurrency // 4  # so that calls go on while answers are kept
         self._prices = expander.prices
         self._limit = limit
         self._progress = progress
         self._stop = threading.Event()
-        self._asker = Asker(expander.chat, expander.prompt, expander.max_retries, self._stop)
+        slots = threading.Semaphore(self._concurrency)
+        self._asker = Asker(expander.chat, expander.prompt, expander.max_retries, self._stop, slots)
         self._claims = Claims(self._store, self._recipe, redo)
         self._tasks: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
@@ -255,7 +257,7 @@ class _Run:
         with self._lock:
             self._under_way += 1
         self._tasks.put(task)
-        if len(self._threads) < min(self._concurrency, self._under_way):
+        if len(self._threads) < min(self._workers, self._under_way):
             name = f"limiar-expand-{len(self._threads)}"
             self._threads.append(threading.Thread(target=self._work, name=name, daemon=True))
             self._threads[-1].start()

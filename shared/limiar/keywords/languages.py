@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
+from itertools import islice
 
 from limiar.keywords.expansion import Expansion
 from limiar.text.analyzer import strip_accents
@@ -50,7 +51,7 @@ def wrong_language(expansion: Expansion, text: str, wanted: str | None) -> str |
 
 def unrelated(expansion: Expansion, text: str) -> bool:
     """Whether no word of the expansion begins like one of the document, which is long enough for that to mean much."""
-    if len(_WORD.findall(text[:_LOOKED_AT])) < _ENOUGH_WORDS:
+    if sum(1 for _ in islice(_WORD.finditer(text[:_LOOKED_AT]), _ENOUGH_WORDS)) < _ENOUGH_WORDS:
         return False
     said = _words_of(expansion)
     if _share_a_word(said.lower(), text.lower()):
@@ -59,7 +60,8 @@ def unrelated(expansion: Expansion, text: str) -> bool:
 
 
 def _share_a_word(said: str, text: str) -> bool:
-    return any(word[:_BEGINNING] in text for word in _WORD.findall(said) if word not in _FUNCTION_WORDS)
+    words = (found.group() for found in _WORD.finditer(said))
+    return any(word[:_BEGINNING] in text for word in words if word not in _FUNCTION_WORDS)
 
 
 def _words_of(expansion: Expansion) -> str:

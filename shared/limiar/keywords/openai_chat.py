@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from limiar.errors import ChatError, ConfigurationError
 from limiar.keywords.chat import ChatAnswer
 from limiar.keywords.prompts import Message
-from limiar.keywords.transport import ClientTransport, HttpTransport, Reply, Transport
+from limiar.keywords.transport import ClientTransport, Reply, Transport, open_transport
 from limiar.selection import check_count
 from limiar.servers import LONGEST_WAIT, NO_KEY, OPENAI, Failure, Secret, failed_status, without_credentials
 
@@ -37,8 +37,8 @@ class OpenAIChat:
     It asks for the form of the answer by a JSON schema, in OpenAI's way or else in llama-cpp-python's. A server that
     refuses either but takes the request without is not asked in that way again: the prompt alone says what to write.
 
-    Requests go through one pool of connections of httpx, which the openai package brings along: a call of that package
-    takes a multiple of the processor time. With `client`, they go through that client.
+    Requests go by kept connections of our own (plain HTTP) or of httpx, which the openai package brings along (TLS,
+    proxies): a call of that package takes a multiple of the processor time. With `client`, they go through that client.
 
     Args:
         model: the name that the server knows.
@@ -171,7 +171,7 @@ class OpenAIChat:
         with self._lock:
             if self._transport is None:
                 self._transport = (
-                    HttpTransport(self._base_url, self._usable_key(), self.timeout)
+                    open_transport(self._base_url, self._usable_key(), self.timeout)
                     if self._client is None
                     else ClientTransport(self._client, self.timeout)
                 )

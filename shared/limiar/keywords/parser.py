@@ -247,9 +247,11 @@ def _keywords(pairs: Sequence[_Pair], prompt: ExpansionPrompt) -> tuple[Keyword,
             continue
         _, others = found.setdefault(key, (clean, {}))
         for synonym in synonyms[: 4 * prompt.synonyms]:
+            if len(others) == prompt.synonyms:
+                break
             other = "" if is_placeholder(synonym) else term_of(synonym)
-            if other and key_of(other) != key and len(others) < prompt.synonyms:
-                others.setdefault(key_of(other), other)
+            if other and (other_key := key_of(other)) != key:
+                others.setdefault(other_key, other)
     return tuple(Keyword(term, tuple(others.values())) for term, others in found.values())
 
 
