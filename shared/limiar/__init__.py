@@ -43,7 +43,9 @@ if TYPE_CHECKING:
     from limiar.keywords.chat import ChatAnswer, ChatModel, FunctionChat
     from limiar.keywords.expansion import Expansion, Keyword
     from limiar.keywords.generate import Expander
+    from limiar.keywords.indexing import IndexTexts, apply_expansions
     from limiar.keywords.offline import OfflineGenerator
+    from limiar.keywords.offline_run import OfflineExpander
     from limiar.keywords.openai_chat import OpenAIChat
     from limiar.keywords.prompts import ExpansionPrompt
     from limiar.keywords.query_expansion import QueryExpander, QueryVariants
@@ -103,6 +105,7 @@ __all__ = [
     "HybridStats",
     "IndexDocument",
     "IndexHealth",
+    "IndexTexts",
     "InputError",
     "InputTypeError",
     "Keyword",
@@ -113,6 +116,7 @@ __all__ = [
     "ModelError",
     "ModelNotFoundError",
     "NothingRelevantError",
+    "OfflineExpander",
     "OfflineGenerator",
     "OkapiBM25",
     "OpenAIChat",
@@ -141,6 +145,7 @@ __all__ = [
     "StoredDocument",
     "VectorCacheError",
     "__version__",
+    "apply_expansions",
     "fuse",
     "get_relevant_docs",
     "reranker_service",
@@ -182,7 +187,9 @@ _HOMES = {
     "limiar.keywords.chat": ["ChatAnswer", "ChatModel", "FunctionChat"],
     "limiar.keywords.expansion": ["Expansion", "Keyword"],
     "limiar.keywords.generate": ["Expander"],
+    "limiar.keywords.indexing": ["IndexTexts", "apply_expansions"],
     "limiar.keywords.offline": ["OfflineGenerator"],
+    "limiar.keywords.offline_run": ["OfflineExpander"],
     "limiar.keywords.openai_chat": ["OpenAIChat"],
     "limiar.keywords.prompts": ["ExpansionPrompt"],
     "limiar.keywords.query_expansion": ["QueryExpander", "QueryVariants"],

@@ -15,6 +15,8 @@ import pytest
 
 from limiar.cli import main
 
+from ..keywords.conftest import KEY, Reply, Server, refused, said, server  # noqa: F401, TID252 - a fixture and its parts
+
 LIMIAR = [sys.executable, "-c", "import sys; from limiar.cli import main; sys.exit(main())"]
 _UNWANTED = ("OPENAI_API_KEY", "OPENAI_BASE_URL", "FORCE_COLOR", "NO_COLOR", "COLUMNS", "TTY_COMPATIBLE")
 

@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: by argparse, for --help, --version (status 0) and unknown arguments (status 2).
     """
-    from limiar.cli.index_health import as_one_word
+    from limiar.cli.two_words import as_one_word
 
     args = _parser().parse_args(as_one_word(sys.argv[1:] if argv is None else list(argv)))
     run: Callable[[argparse.Namespace], int] = args.run
@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from limiar.cli import analyze, demo, index, index_health, model, search
+    from limiar.cli import analyze, demo, expand, expand_store, index, index_health, model, search
 
     parser = argparse.ArgumentParser(prog="limiar", description="RAG that answers from relevant passages only.")
     parser.add_argument("--version", action="version", version=f"limiar {__version__}")
@@ -58,6 +58,8 @@ def _parser() -> argparse.ArgumentParser:
     index.add_parser(commands)
     index_health.add_parser(commands)
     search.add_parser(commands)
+    expand.add_parser(commands)
+    expand_store.add_parser(commands)
     model.add_parser(commands)
     return parser
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,15 +14,6 @@ if TYPE_CHECKING:
     from limiar import HybridIndex, IndexHealth
 
 _IN_ORDER, _TO_REPAIR = 0, 1
-_ACTIONS = ("verify", "repair", "stats")
-
-
-def as_one_word(arguments: Sequence[str]) -> list[str]:
-    """The arguments with `index verify` as one command, unless a file has that name: one can be given as ./verify."""
-    is_action = arguments[:1] == ["index"] and len(arguments) > 1 and arguments[1] in _ACTIONS
-    if is_action and not Path(arguments[1]).exists():
-        return [f"index {arguments[1]}", *arguments[2:]]
-    return list(arguments)
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

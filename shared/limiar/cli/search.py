@@ -55,6 +55,11 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument("--filter", metavar="JSON", help=f"by metadata, such as '{_FILTER_EXAMPLE}'")
     parser.add_argument("--arms", metavar="NAME,...", help=f"ask these only (default: {','.join(_ARMS)})")
     parser.add_argument(
+        "--index-on",
+        choices=("text", "keywords", "both"),
+        help="the texts, the words that `limiar expand` wrote, or both as one (default: the richest the index has)",
+    )
+    parser.add_argument(
         "--fusion", choices=("rrf", "relative", "distribution"), default="relative", help="default: %(default)s"
     )
     parser.add_argument("--json", action="store_true", help="one JSON object a line, with the whole documents")
@@ -82,7 +87,15 @@ def _search(args: argparse.Namespace) -> int:
     encoder = check_encoder(args.index, chosen_encoder(args.encoder, args.pooling))
     depth = max(args.k, check_count("--candidates", args.candidates)) if args.rerank else args.k
     with quiet_log(), HybridIndex.open(args.index, read_only=True, encoder=encoder) as index:
-        result = index.search(args.query, depth, filter=where, weights=weights, fusion=args.fusion, on_error="skip")
+        result = index.search(
+            args.query,
+            depth,
+            filter=where,
+            index_on=args.index_on,
+            weights=weights,
+            fusion=args.fusion,
+            on_error="skip",
+        )
         analyzer = Analyzer(index.stats().language)
     for arm, reason in result.skipped.items():
         say(f"warning: without {arm} ({reason}); see: limiar index verify {args.index}")
@@ -214,4 +227,5 @@ def _object(rank: int, answer: _Answer) -> dict[str, Any]:
         "arms": arms,
         "fields": dict(document.fields),
         "metadata": dict(document.metadata),
+        **({"generated": dict(document.generated)} if document.generated else {}),
     }

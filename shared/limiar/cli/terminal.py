@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from limiar import ExpansionReport
+
 DEFAULT_FOLDER = "limiar-index"
 
 _PIPED_WIDTH = 120
@@ -77,3 +79,46 @@ def documents_bar(label: str) -> Iterator[Advance]:
             bar.update(task, completed=done, total=total, documents=documents, rate=documents / (elapsed or 1.0))
 
         yield advance
+
+
+@contextmanager
+def expansion_bar(label: str, limit: int | None) -> Iterator[Callable[[ExpansionReport], None]]:
+    """A bar over a run of an expander: documents, failures, tokens, cost and the time left; only on a terminal.
+
+    Args:
+        label: what is done.
+        limit: how many documents are asked about at most; None for all of them.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[said]}"),
+        TimeElapsedColumn(),
+        TextColumn("left:"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(label, total=None, said="")
+
+        def advance(report: ExpansionReport) -> None:
+            done, total = (report.settled, report.total) if limit is None else (report.asked, limit)
+            bar.update(task, completed=done, total=total, said=expansion_line(report, done, total))
+
+        yield advance
+
+
+def expansion_line(report: ExpansionReport, done: int, total: int | None) -> str:
+    """What a bar says of a run: "12 of 40 documents, 1 failed, 9,100 tokens, US$ 0.01"."""
+    parts = [
+        f"{done:,} documents" if total is None else f"{done:,} of {total:,} documents",
+        f"{report.failed:,} failed",
+    ]
+    tokens = report.prompt_tokens + report.completion_tokens
+    parts += [f"{tokens:,} tokens"] if tokens else []
+    parts += [] if report.usd is None else [f"US$ {report.usd:,.2f}"]
+    return ", ".join(parts)

@@ -117,7 +117,7 @@ class Expander:
         means = self.store.means(self.recipe)
         total = asking = shortened = tokens = 0
         met: set[bytes] = set()
-        for some in _chunks(documents, 500):
+        for some in checked_chunks(documents, 500):
             total += len(some)
             keys = [text_key(text) for _, text in some]
             for (_, text), key, missing in zip(some, keys, claims.missing(keys), strict=True):
@@ -216,7 +216,7 @@ class _Run:
         heart = threading.Thread(target=self._beat, name="limiar-expand-heart", daemon=True)
         heart.start()
         try:
-            for some in _chunks(documents, 2 * self._concurrency):
+            for some in checked_chunks(documents, 2 * self._concurrency):
                 self._report.seen += len(some)
                 self._take([(document, text_key(document[1])) for document in some])
                 if self._full():
@@ -375,7 +375,7 @@ class _Run:
             logger.warning("a run's claims were not released (%s)", type(error).__name__)
 
 
-def _chunks(documents: Iterable[Document], size: int) -> Iterator[list[Document]]:
+def checked_chunks(documents: Iterable[Document], size: int) -> Iterator[list[Document]]:
     """The documents, checked, `size` at a time."""
     iterator = iter(documents)
     position = 0

@@ -103,6 +103,11 @@ class OfflineGenerator:
         """Whether it knows a corpus."""
         return self._learned is not None
 
+    @property
+    def parameters(self) -> dict[str, object]:
+        """What else changes what it generates: the encoder."""
+        return {"encoder": self._encoder.model_id}
+
     def fit(self, texts: Iterable[str], *, progress: Progress | None = None) -> Self:
         """Learn a corpus, in place of what was learned before.
 

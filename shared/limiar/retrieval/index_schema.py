@@ -101,6 +101,15 @@ class IndexSchema:
         views = self._views(document)
         return {name: encodable(views[name]) for name in self.views["dense"] if views[name].strip()}
 
+    def original(self, document: StoredDocument) -> str:
+        """The document's own fields as one text, as the view "text" of the dense arm has it."""
+        return _joined(document.fields, self.fields)
+
+    @property
+    def takes_generated(self) -> bool:
+        """Whether an arm has a view of generated texts."""
+        return any(views != (TEXT,) for views in self.views.values())
+
     def check_generated(self, texts: object) -> dict[str, dict[str, str]]:
         """Generated texts by id and field; blank ones are left out.
 
@@ -109,7 +118,7 @@ class IndexSchema:
             InputTypeError: not a mapping of mappings of strings.
             InputError: a field is unknown.
         """
-        if all(views == (TEXT,) for views in self.views.values()):
+        if not self.takes_generated:
             msg = "this index has no view of generated texts; make one with views=('text', 'both')"
             raise ConfigurationError(msg)
         if not isinstance(texts, Mapping) or not all(isinstance(fields, Mapping) for fields in texts.values()):
@@ -145,7 +154,7 @@ class IndexSchema:
         return IndexDocument(str(key), fields, document.metadata)
 
     def _views(self, document: StoredDocument) -> dict[str, str]:
-        original = _joined(document.fields, self.fields)
+        original = self.original(document)
         generated = _joined(document.generated, GENERATED_FIELDS)
         both = "\n".join([original] * self.text_weight + [generated] * bool(generated))
         return {TEXT: original, KEYWORDS: generated, BOTH: both}

@@ -1,0 +1,175 @@
+"""`limiar expand`: has words written for documents, so that a search finds them by other words."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from limiar.cli.encoders import add_encoder_options, check_encoder, chosen_encoder
+from limiar.cli.expand_documents import STORE_NAME, Documents, index_folder, opened_documents
+from limiar.cli.expand_models import add_model_options, chosen_expander
+from limiar.cli.reading import add_reading_options
+from limiar.cli.terminal import DEFAULT_FOLDER, documents_bar, expansion_bar, output_console, quiet_log, say
+from limiar.errors import LimiarError
+
+if TYPE_CHECKING:
+    from limiar import AddReport, ExpansionEstimate, ExpansionReport, ExpansionStore, Recipe
+    from limiar.embeddings.protocol import Encoder
+    from limiar.keywords.generate import Expander
+    from limiar.keywords.offline_run import OfflineExpander
+
+_DESCRIPTION = (
+    "Has a language model, or the statistics of the documents, write for each document what else people may call what "
+    "it says. The words are kept in a store, each text is asked about once, and for an index they are written into it "
+    "at the end. Without PATH: the index in ./limiar-index. `limiar expand show`, `edit`, `export`, `import`, `stats` "
+    "and `apply` look after a store."
+)
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add `expand`."""
+    parser = commands.add_parser(
+        "expand", help="have keywords written for documents by a language model", description=_DESCRIPTION
+    )
+    parser.add_argument("paths", nargs="*", metavar="PATH", help="the folder of an index; or files, as `limiar index`")
+    parser.add_argument(
+        "--store", type=Path, metavar="FILE", help=f"what keeps the words (default: {STORE_NAME}, in the index)"
+    )
+    parser.add_argument("--limit", type=int, metavar="N", help="ask about at most N documents; 0 applies what is known")
+    parser.add_argument("--dry-run", action="store_true", help="say what it would cost; send and write nothing")
+    parser.add_argument("--no-apply", action="store_true", help="fill the store, and leave the index as it is")
+    add_model_options(parser)
+    add_reading_options(parser)
+    add_encoder_options(parser)
+    parser.set_defaults(run=_expand)
+
+
+def _expand(args: argparse.Namespace) -> int:
+    from limiar import ExpansionStore
+
+    args.paths = args.paths or [DEFAULT_FOLDER]
+    folder = index_folder(args.paths)
+    path: Path = args.store or (Path(STORE_NAME) if folder is None else folder / STORE_NAME)
+    if args.dry_run:
+        return _estimate(args, folder, path)
+    store = ExpansionStore(path)
+    expander = chosen_expander(args, store)
+    to_apply = None if args.no_apply else folder
+    encoder = None if to_apply is None else check_encoder(to_apply, chosen_encoder(args.encoder, args.pooling))
+    with quiet_log(), opened_documents(args, folder) as documents, _saying_what_is_kept(store, expander.recipe):
+        report = _run(expander, documents, args.limit)
+    _print_report(report, store)
+    if to_apply is not None:
+        print_applied(to_apply, applied(to_apply, store, expander.recipe, encoder), store, expander.recipe)
+    return 0
+
+
+def _estimate(args: argparse.Namespace, folder: Path | None, path: Path) -> int:
+    """A store that is not there yet is not made."""
+    from limiar import ExpansionStore
+
+    with TemporaryDirectory() as nowhere, closing(ExpansionStore(path if path.exists() else f"{nowhere}/s")) as store:
+        expander = chosen_expander(args, store)
+        with quiet_log(), opened_documents(args, folder) as documents:
+            _print_estimate(expander.estimate(documents, limit=args.limit), offline=args.offline)
+    return 0
+
+
+def applied(folder: Path, store: ExpansionStore, recipe: Recipe, encoder: Encoder | None) -> AddReport:
+    """Write the words of a recipe into an index."""
+    from limiar import HybridIndex, apply_expansions
+
+    with (
+        quiet_log(),
+        HybridIndex.open(folder, encoder=encoder) as index,
+        documents_bar(f"writing into {folder}") as advance,
+    ):
+        return apply_expansions(index, store, recipe, progress=lambda done, total: advance(done, done, total))
+
+
+def print_applied(folder: Path, report: AddReport, store: ExpansionStore, recipe: Recipe) -> None:
+    """What became of the documents of an index."""
+    console = output_console()
+    console.print(f"{folder}: the words of {recipe.model} from {store.path}", soft_wrap=True)
+    done = f"{report.replaced:,} documents with new words, {report.unchanged:,} unchanged"
+    console.print(f"  {done}, {report.embedded:,} texts embedded", soft_wrap=True)
+
+
+def _run(expander: Expander | OfflineExpander, documents: Documents, limit: int | None) -> ExpansionReport:
+    from limiar.keywords.offline_run import OfflineExpander
+
+    if not isinstance(expander, OfflineExpander):
+        with expansion_bar("asking", limit) as advance:
+            return expander.run(documents, limit=limit, progress=advance)
+    with documents_bar("learning") as learned:
+        return expander.run(documents, limit=limit, learning=lambda done, total: learned(done, done, total))
+
+
+@contextmanager
+def _saying_what_is_kept(store: ExpansionStore, recipe: Recipe) -> Iterator[None]:
+    try:
+        yield
+    except (KeyboardInterrupt, LimiarError) as error:
+        what = "interrupted" if isinstance(error, KeyboardInterrupt) else "not finished"
+        counts = store.stats(recipe)
+        kept = counts["done"] + counts["edited"]
+        say(f"{what}; {store.path} keeps the words of {kept:,} documents. The same command goes on from there")
+        raise
+
+
+# For people
+
+
+def _print_estimate(estimate: ExpansionEstimate, *, offline: bool) -> None:
+    asked = estimate.documents - estimate.known
+    rows = [("documents", f"{estimate.documents:,}"), ("known, or nothing to ask", f"{estimate.known:,}")]
+    rows += [("to expand", f"{asked:,}")]
+    if not offline:
+        cost = "unknown; give --price-in and --price-out" if estimate.usd is None else f"US$ {estimate.usd:,.2f}"
+        time = "unknown before the first answers; try --limit 20" if estimate.seconds is None else duration(estimate)
+        rows += [
+            ("calls", f"{estimate.calls:,}"),
+            ("documents to shorten", f"{estimate.shortened:,}"),
+            ("tokens to read, at most", f"{estimate.prompt_tokens:,}"),
+            ("tokens to write, about", f"{estimate.completion_tokens:,}"),
+            ("cost, about", cost),
+            ("time, about", time),
+        ]
+    _print_rows(rows)
+
+
+def _print_report(report: ExpansionReport, store: ExpansionStore) -> None:
+    rows = [("done", f"{report.done:,}"), ("known before", f"{report.reused:,}")]
+    rows += [("empty documents", f"{report.empty:,}")] if report.empty else []
+    rows += [("failed", f"{report.failed:,} ({report.refused:,} refused)" if report.failed else "0")]
+    rows += [("unanswered", f"{report.unanswered:,}")]
+    rows += [("shortened", f"{report.shortened:,}")] if report.shortened else []
+    rows += [("seconds", f"{report.seconds:,.1f}")]
+    if report.calls:
+        rows += [("tokens read", f"{report.prompt_tokens:,}"), ("tokens written", f"{report.completion_tokens:,}")]
+    rows += [] if report.usd is None else [("cost", f"US$ {report.usd:,.4f}")]
+    rows += [("store", str(store.path))]
+    _print_rows(rows)
+    if report.failed:
+        say("`limiar expand show` lists what failed; --retry-failed asks again")
+
+
+def duration(estimate: ExpansionEstimate) -> str:
+    """Seconds for people."""
+    seconds = round(estimate.seconds or 0)
+    if seconds < 120:
+        return f"{seconds} s"
+    return f"{seconds / 60:,.0f} min" if seconds < 7_200 else f"{seconds / 3_600:,.1f} h"
+
+
+def _print_rows(rows: Sequence[tuple[str, str]]) -> None:
+    from rich.table import Table
+
+    table = Table(show_header=False)
+    for row in rows:
+        table.add_row(*row)
+    output_console().print(table)
