@@ -1,18 +1,19 @@
 """Which first stage, and how fast: `HybridIndex`, its arms, the frameworks' own retrievers, and a reranker behind it.
 
-    python benchmarks/hybrid.py --data DIR [--parts quality peers latency]
+    python benchmarks/hybrid.py --data DIR [--parts quality peers latency] [--collection juristcu] [--first 200]
     python benchmarks/hybrid.py --size 100000
 
-The first searches the whole of `DIR/juristcu` (dev questions). Quality: nDCG@10 with 95 % bootstrap intervals, and the
-share of the judged relevant passages among the 500 found. More than half of a top ten is unjudged there: the figures
-compare first stages with each other and nothing else. Peers get the same passages, vectors and depth; those that are
-not installed say so. Latency: see `hybrid_latency.py`. The second measures an index of so many made-up documents: see
-`hybrid_size.py`.
+The first searches the whole of `DIR/juristcu`, or of another collection, for all or the first dev questions. Quality:
+nDCG@10 with 95 % bootstrap intervals, and the share of the judged relevant passages among the 500 found. More than
+half of a top ten is unjudged in juristcu: the figures compare first stages with each other and nothing else. Peers get
+the same passages, vectors and depth; those that are not installed say so. Latency: see `hybrid_latency.py`. The second
+measures an index of so many made-up documents: see `hybrid_size.py`.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,7 +30,9 @@ from rich.table import Table
 from limiar import BundledEncoder, Encoder, HybridIndex, IndexDocument, LateInteractionScorer
 from limiar.evaluation.dataset import Collection, load_collection
 from limiar.evaluation.metrics import bootstrap_interval, ndcg
+from limiar.retrieval.hybrid_index import DEFAULT_CANDIDATES
 
+METHODS = ("rrf", "relative", "distribution")
 PARTS = ("quality", "peers", "latency")
 DEPTH = 500
 Ranking = tuple[str, Search]
@@ -63,12 +66,10 @@ def first_stages(index: HybridIndex) -> Iterator[Ranking]:
 
     yield "BM25 arm", stage(weights={"dense": 0.0})
     yield "dense arm", stage(weights={"bm25": 0.0})
-    for method in ("rrf", "relative", "distribution"):
+    for method in METHODS:
         yield f"fused, {method}", stage(fusion=method)
-    yield (
-        "fused, relative, 100 from each arm",
-        lambda question: [hit.document.id for hit in index.search(question).hits],
-    )
+    for method in METHODS:
+        yield f"fused, {method}, {DEFAULT_CANDIDATES} of each arm", stage(DEFAULT_CANDIDATES, fusion=method)
     scorer = LateInteractionScorer(cache_mb=CACHE_MB)
 
     def reranked(question: str) -> list[str]:
@@ -144,6 +145,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Measure, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path)
+    parser.add_argument("--collection", default="juristcu", help="a folder of DIR in BEIR's layout")
+    parser.add_argument("--first", type=int, help="so many questions only")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--rounds", type=int, default=3, help="how often each question is timed")
     parser.add_argument("--size", type=int, help="measure an index of so many made-up documents")
@@ -154,7 +157,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.size is not None:
         show_size(args.size)
     else:
-        show_collection(load_collection(args.data / "juristcu", "dev"), args.parts, args.rounds)
+        collection = load_collection(args.data / args.collection, "dev")
+        questions = collection.questions[: args.first]
+        show_collection(dataclasses.replace(collection, questions=questions), args.parts, args.rounds)
     print(f"load average at the end: {os.getloadavg()[0]:.1f}")
 
 
