@@ -12,6 +12,7 @@ try:
     from langchain_limiar.document_index import HybridDocumentIndex
     from langchain_limiar.embeddings import LimiarEmbeddings
     from langchain_limiar.hybrid import HybridRetriever
+    from langchain_limiar.keyword_expansion import KeywordExpander, KeywordExpansionRetriever
     from langchain_limiar.pipeline import hybrid_rerank
     from langchain_limiar.rerank import LimiarRerank
 except ModuleNotFoundError as error:
@@ -22,6 +23,8 @@ except ModuleNotFoundError as error:
 __all__ = [
     "HybridDocumentIndex",
     "HybridRetriever",
+    "KeywordExpander",
+    "KeywordExpansionRetriever",
     "LangChainChat",
     "LimiarEmbeddings",
     "LimiarRerank",

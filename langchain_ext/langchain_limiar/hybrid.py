@@ -180,18 +180,21 @@ class HybridRetriever(BaseRetriever):
         check_source(self.index, self.retrievers, options)
         if self.index is None:
             return None
-        return IndexSearch(
-            self.index,
-            filter=self.filter,
-            index_on=self.index_on,
-            candidates=self.candidates,
-            weights=self.weights,
-            field_weights=self.field_weights,
-            fusion=self.fusion,
-            rrf_k=self.rrf_k,
-            timeout=self.timeout,
-            on_error=self.on_error,
-        )
+        shared = {
+            "filter": self.filter,
+            "index_on": self.index_on,
+            "candidates": self.candidates,
+            "weights": self.weights,
+            "field_weights": self.field_weights,
+            "fusion": self.fusion,
+            "rrf_k": self.rrf_k,
+            "timeout": self.timeout,
+            "on_error": self.on_error,
+        }
+        return self._index_search(self.index, shared)
+
+    def _index_search(self, index: HybridIndex, options: dict[str, Any]) -> IndexSearch:
+        return IndexSearch(index, **options)
 
     def _retrievers(self) -> dict[str, RetrieverLike]:
         return named_arms(self.retrievers or {})

@@ -12,6 +12,7 @@ try:
     from llama_index_limiar.embeddings import LimiarEmbedding
     from llama_index_limiar.hybrid import HybridRetriever
     from llama_index_limiar.index_nodes import add_nodes
+    from llama_index_limiar.keyword_expansion import KeywordExpander, KeywordExpansionRetriever
     from llama_index_limiar.pipeline import RerankedRetriever, hybrid_rerank
     from llama_index_limiar.postprocessor import LimiarRerank
 except ModuleNotFoundError as error:
@@ -21,6 +22,8 @@ except ModuleNotFoundError as error:
 
 __all__ = [
     "HybridRetriever",
+    "KeywordExpander",
+    "KeywordExpansionRetriever",
     "LimiarEmbedding",
     "LimiarRerank",
     "LlamaIndexChat",

@@ -121,12 +121,15 @@ class HybridRetriever(BaseRetriever):
         self._search: IndexSearch | None = None
         self._retrievers: dict[str, BaseRetriever] = {}
         if index is not None:
-            self._search = IndexSearch(index, **{**options, "filter": filter_mapping(filter)}, **shared)
+            self._search = self._index_search(index, {**options, "filter": filter_mapping(filter), **shared})
         else:
             self._retrievers = _checked(retrievers)
             shared["fusion"] = "rrf" if fusion is None else fusion
             self._ensemble = Ensemble(list(self._retrievers), drop_zero=drop_zero, **shared)
         super().__init__(callback_manager=callback_manager, objects=objects, object_map=object_map, verbose=verbose)
+
+    def _index_search(self, index: HybridIndex, options: dict[str, Any]) -> IndexSearch:
+        return IndexSearch(index, **options)
 
     @property
     def retrievers(self) -> dict[str, BaseRetriever]:

@@ -43,8 +43,10 @@ if TYPE_CHECKING:
     from limiar.keywords.chat import ChatAnswer, ChatModel, FunctionChat
     from limiar.keywords.expansion import Expansion, Keyword
     from limiar.keywords.generate import Expander
+    from limiar.keywords.offline import OfflineGenerator
     from limiar.keywords.openai_chat import OpenAIChat
     from limiar.keywords.prompts import ExpansionPrompt
+    from limiar.keywords.query_expansion import QueryExpander, QueryVariants
     from limiar.keywords.report import ExpansionEstimate, ExpansionReport, Prices
     from limiar.keywords.store import ExpansionStore, Outcome, Recipe
     from limiar.rerank import Reranker, RerankResult, ScoredDocument
@@ -111,11 +113,14 @@ __all__ = [
     "ModelError",
     "ModelNotFoundError",
     "NothingRelevantError",
+    "OfflineGenerator",
     "OkapiBM25",
     "OpenAIChat",
     "OpenAIEncoder",
     "Outcome",
     "Prices",
+    "QueryExpander",
+    "QueryVariants",
     "Recipe",
     "RerankResult",
     "Reranker",
@@ -177,8 +182,10 @@ _HOMES = {
     "limiar.keywords.chat": ["ChatAnswer", "ChatModel", "FunctionChat"],
     "limiar.keywords.expansion": ["Expansion", "Keyword"],
     "limiar.keywords.generate": ["Expander"],
+    "limiar.keywords.offline": ["OfflineGenerator"],
     "limiar.keywords.openai_chat": ["OpenAIChat"],
     "limiar.keywords.prompts": ["ExpansionPrompt"],
+    "limiar.keywords.query_expansion": ["QueryExpander", "QueryVariants"],
     "limiar.keywords.report": ["ExpansionEstimate", "ExpansionReport", "Prices"],
     "limiar.keywords.store": ["ExpansionStore", "Outcome", "Recipe"],
     "limiar.rerank": ["RerankResult", "Reranker", "ScoredDocument"],

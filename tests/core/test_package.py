@@ -86,11 +86,14 @@ def test_the_names_of_limiar() -> None:
         "ModelError",
         "ModelNotFoundError",
         "NothingRelevantError",
+        "OfflineGenerator",
         "OkapiBM25",
         "OpenAIChat",
         "OpenAIEncoder",
         "Outcome",
         "Prices",
+        "QueryExpander",
+        "QueryVariants",
         "Recipe",
         "RerankResult",
         "Reranker",
@@ -123,6 +126,8 @@ def test_the_names_of_langchain_limiar() -> None:
     assert importlib.import_module("langchain_limiar").__all__ == [
         "HybridDocumentIndex",
         "HybridRetriever",
+        "KeywordExpander",
+        "KeywordExpansionRetriever",
         "LangChainChat",
         "LimiarEmbeddings",
         "LimiarRerank",
@@ -134,6 +139,8 @@ def test_the_names_of_llama_index_limiar() -> None:
     pytest.importorskip("llama_index.core")
     assert importlib.import_module("llama_index_limiar").__all__ == [
         "HybridRetriever",
+        "KeywordExpander",
+        "KeywordExpansionRetriever",
         "LimiarEmbedding",
         "LimiarRerank",
         "LlamaIndexChat",

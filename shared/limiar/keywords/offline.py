@@ -98,6 +98,11 @@ class OfflineGenerator:
         """The method's version and parameters; what it generates depends on the corpus as well."""
         return f"limiar-offline-1-{self._analyzer.language}-{self._terms}-{self._related}"
 
+    @property
+    def fitted(self) -> bool:
+        """Whether it knows a corpus."""
+        return self._learned is not None
+
     def fit(self, texts: Iterable[str], *, progress: Progress | None = None) -> Self:
         """Learn a corpus, in place of what was learned before.
 

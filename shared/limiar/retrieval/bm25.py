@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from limiar.errors import (
     ConfigurationError,
+    InputError,
     InputTypeError,
     StoreDamagedError,
     StoreError,
@@ -194,6 +195,9 @@ class BM25Index:
         numbers = {name: number for number, name in enumerate(self._fields)}
         with self._transaction() as engine:
             for document in check_documents(documents, self._fields):
+                if document.generated:
+                    msg = f"document {count} has generated texts, which only a HybridIndex takes; give them as fields"
+                    raise InputError(msg)
                 texts = {numbers[name]: self._terms(text) for name, text in document.fields.items()}
                 with self._failing_write():
                     engine.put(document.id, texts, document.terms)

@@ -21,11 +21,14 @@ class IndexDocument:
         id: any text but the empty one, up to 32,768 bytes in UTF-8; line breaks and emoji are fine.
         fields: field name to text; fields of the index that are not given are empty.
         metadata: what filters see: see `limiar.retrieval.filters`.
+        generated: for a `HybridIndex`, texts that were made from the document, such as keywords, by field: see
+            `HybridIndex.set_generated`.
     """
 
     id: str
     fields: Mapping[str, str]
     metadata: Mapping[str, object] = field(default_factory=dict)
+    generated: Mapping[str, str] = field(default_factory=dict)
 
 
 class Hit(NamedTuple):
@@ -45,6 +48,7 @@ class CheckedDocument:
     id: str
     fields: Mapping[str, str]
     metadata: Mapping[str, object]
+    generated: Mapping[str, str]
     terms: frozenset[bytes]
 
 
@@ -68,6 +72,7 @@ def check_documents(documents: object, known: Iterable[str]) -> Iterator[Checked
             check_id(document.id, where),
             _checked_texts(document.fields, names, where),
             document.metadata,
+            document.generated,
             filter_terms(document.metadata, where),
         )
 

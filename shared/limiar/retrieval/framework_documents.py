@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from limiar.errors import InputError
+from limiar.errors import InputError, InputTypeError
 from limiar.retrieval.document_store import StoredDocument
 from limiar.retrieval.documents import IndexDocument
 from limiar.retrieval.index_results import HybridHit
@@ -14,6 +14,9 @@ from limiar.retrieval.provenance import FUSION_KEYS
 
 NODE_KEY = "limiar_node"
 """The metadata key for what a LlamaIndex node has beyond id, text and metadata. A mapping, so no filter sees it."""
+
+EXPANSION_KEY = "limiar_expansion"
+"""The metadata key under which a document transformer puts generated texts by field. An index takes them from there."""
 
 
 def index_document(
@@ -27,7 +30,8 @@ def index_document(
     """The document as `HybridIndex.add` takes it.
 
     Fields of the index other than "text" get the metadata of the same name where that is text: an index with a field
-    "title" searches `metadata["title"]`, which remains in the metadata too.
+    "title" searches `metadata["title"]`, which remains in the metadata too. Generated texts under `EXPANSION_KEY`
+    become the document's, and leave its metadata.
 
     Args:
         identity: its id.
@@ -43,8 +47,14 @@ def index_document(
     if NODE_KEY in metadata:
         msg = f"the metadata of {where} have the key {NODE_KEY!r}, which limiar needs itself; rename it"
         raise InputError(msg)
+    generated = metadata.get(EXPANSION_KEY, {})
+    if not isinstance(generated, Mapping):
+        msg = f"{EXPANSION_KEY!r} in the metadata of {where} is {type(generated).__name__}; expected texts by field"
+        raise InputTypeError(msg)
+    metadata = {key: value for key, value in metadata.items() if key != EXPANSION_KEY}
     texts = {name: metadata[name] for name in fields if name != TEXT and isinstance(metadata.get(name), str)}
-    return IndexDocument(identity, {**texts, TEXT: text}, {**metadata, NODE_KEY: node} if node else metadata)
+    kept = {**metadata, NODE_KEY: node} if node else metadata
+    return IndexDocument(identity, {**texts, TEXT: text}, kept, generated)
 
 
 def shown_metadata(document: StoredDocument) -> dict[str, Any]:

@@ -88,7 +88,8 @@ class IndexSchema:
     def records(self, documents: Iterable[IndexDocument]) -> Iterator[Record]:
         """Check the documents one by one as they are asked for; see `check_documents` for the errors."""
         for position, checked in enumerate(check_documents(documents, self.fields)):
-            stored = StoredDocument(checked.id, dict(checked.fields), checked.metadata)
+            generated = self.check_generated({checked.id: checked.generated})[checked.id] if checked.generated else {}
+            stored = StoredDocument(checked.id, dict(checked.fields), checked.metadata, generated)
             yield self.record(stored, f"document {position}")
 
     def record(self, document: StoredDocument, where: str = "a document") -> Record:

@@ -82,10 +82,11 @@ class IndexWriter:
     def _add_batch(self, batch: Sequence[Record], made: Callable[[int], None]) -> AddReport:
         latest = {record.document.id: record for record in batch}
         there = self._store.versions(list(latest))
-        changed = [it for it in latest.values() if there.get(it.document.id, (0, b""))[1] != it.digest]
+        same = {id_ for id_, it in latest.items() if id_ in there and there[id_][1] == it.digest}
+        old = self._store.get([id_ for id_ in there if id_ not in same or latest[id_].document.generated])
+        changed = [it for id_, it in latest.items() if id_ not in same or _brings_generated(it, old.get(id_))]
         replaced = [it.document.id for it in changed if it.document.id in there]
-        kept = self._generated_kept(changed, replaced)
-        embedded = self._write([kept.get(it.document.id, it) for it in changed], made)
+        embedded = self._write([self._with_generated(it, old.get(it.document.id)) for it in changed], made)
         return AddReport(
             added=len(changed) - len(replaced),
             replaced=len(replaced),
@@ -94,16 +95,12 @@ class IndexWriter:
             embedded=embedded,
         )
 
-    def _generated_kept(self, changed: Sequence[Record], replaced: Sequence[str]) -> dict[str, Record]:
-        """The records of documents whose texts are what they were, with what was made from them."""
-        old = self._store.get(replaced)
-        kept: dict[str, Record] = {}
-        for record in changed:
-            before = old.get(record.document.id)
-            if before is not None and before.generated and before.fields == record.document.fields:
-                document = StoredDocument(before.id, before.fields, record.document.metadata, before.generated)
-                kept[before.id] = self._schema.record(document)
-        return kept
+    def _with_generated(self, record: Record, before: StoredDocument | None) -> Record:
+        """The record with what was made from the document before, if its texts are what they were."""
+        document = record.document
+        if before is None or document.generated or not before.generated or before.fields != document.fields:
+            return record
+        return self._schema.record(StoredDocument(document.id, document.fields, document.metadata, before.generated))
 
     def _write(self, records: Sequence[Record], made: Callable[[int], None]) -> int:
         """Put new versions into the arms, make them the documents, take the old versions out."""
@@ -129,6 +126,11 @@ class IndexWriter:
             for arm in self._arms:
                 arm.remove(keys)
             self._store.empty_trash(keys)
+
+
+def _brings_generated(record: Record, before: StoredDocument | None) -> bool:
+    generated = record.document.generated
+    return before is not None and bool(generated) and dict(generated) != dict(before.generated)
 
 
 def _counted(progress: IndexProgress, done: int, size: int, total: int | None) -> Callable[[int], None]:

@@ -1,0 +1,123 @@
+"""Keyword expansion in LlamaIndex: a transformation that writes the words, and a retriever that searches them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from llama_index.core.schema import BaseNode, MetadataMode, TransformComponent
+from pydantic import ConfigDict, Field, field_validator
+
+from limiar.errors import InputTypeError
+from limiar.keywords.expanded_fields import check_source, expanded_fields
+from limiar.keywords.expanded_search import DEFAULT_VARIANT_WEIGHT, ExpandedSearch
+from limiar.keywords.query_expansion import QueryExpander
+from limiar.retrieval.framework_documents import EXPANSION_KEY
+from limiar.retrieval.hybrid_index import HybridIndex
+from llama_index_limiar.hybrid import HybridRetriever
+from llama_index_limiar.nodes import marked_copy
+
+
+class KeywordExpander(TransformComponent):
+    """Writes keywords and questions for nodes, for a `limiar.HybridIndex` to search.
+
+    The nodes returned are copies with one more metadata key, `limiar_expansion`: texts by field, hidden from embedding
+    and LLM text. `add_nodes` makes searchable fields of it, and takes it out of the metadata; the index needs a view of
+    them: `views=("text", "both")`.
+
+    Args:
+        expander: a `limiar.Expander`, which asks a chat model and keeps the answers, or a `limiar.OfflineGenerator`,
+            which needs none.
+
+    Examples:
+        `pip install 'limiar[bm25,chroma,llama-index,openai]'`
+
+        ```python
+        from limiar import Expander, ExpansionStore, HybridIndex, OpenAIChat
+        from llama_index.core.ingestion import IngestionPipeline
+        from llama_index.core.node_parser import SentenceSplitter
+        from llama_index_limiar import KeywordExpander, add_nodes
+
+        expander = Expander(OpenAIChat("gpt-4o-mini"), ExpansionStore("keywords.sqlite"))
+        pipeline = IngestionPipeline(transformations=[SentenceSplitter(), KeywordExpander(expander=expander)])
+        index = HybridIndex.create("my_index", views=("text", "both"))
+        add_nodes(index, pipeline.run(documents=documents))
+        ```
+    """
+
+    expander: Any = Field(exclude=True, repr=False)
+
+    model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
+
+    @field_validator("expander")
+    @classmethod
+    def _can_expand(cls, value: object) -> object:
+        check_source(value)
+        return value
+
+    @classmethod
+    def class_name(cls) -> str:
+        return "LimiarKeywordExpander"
+
+    def __call__(self, nodes: Sequence[BaseNode], **kwargs: Any) -> Sequence[BaseNode]:  # noqa: ARG002
+        """Copies with generated texts; a node for which there are none is a copy without.
+
+        Raises:
+            InputTypeError: a member is no node.
+            ChatError, ExpansionStoreError: as for `Expander.run`.
+        """
+        for position, node in enumerate(nodes):
+            if not isinstance(node, BaseNode):
+                msg = f"node {position} is {type(node).__name__}; expected a LlamaIndex node"
+                raise InputTypeError(msg)
+        found = expanded_fields(self.expander, [node.get_content(metadata_mode=MetadataMode.NONE) for node in nodes])
+        return [_expanded(node, fields) for node, fields in zip(nodes, found, strict=True)]
+
+
+class KeywordExpansionRetriever(HybridRetriever):
+    """Searches an index whose documents have generated keywords or questions, if you like by other wordings too.
+
+    What comes back are the original nodes: the words that found them are in no text and no metadata.
+
+    Args:
+        index: a `limiar.HybridIndex` with a view of generated texts, such as `views=("text", "both")`.
+        expander: a `limiar.QueryExpander`, whose chat model rewords each query; None for the query alone. If it fails
+            or is late, the query alone is searched, and `retrieval_skipped` says why under "query expansion".
+        variant_weight: of each other wording, between 0 and 1; the query itself has 1.
+        **options: those of `HybridRetriever` over an index: similarity_top_k, filter, index_on, candidates, weights,
+            field_weights, fusion, rrf_k, timeout, on_error, callback_manager, ...
+
+    Raises:
+        ConfigurationError: a value is out of its range.
+
+    Examples:
+        ```python
+        from limiar import HybridIndex, OpenAIChat, QueryExpander
+        from llama_index.core.query_engine import RetrieverQueryEngine
+        from llama_index_limiar import KeywordExpansionRetriever
+
+        retriever = KeywordExpansionRetriever(
+            HybridIndex.open("my_index", read_only=True),
+            expander=QueryExpander(OpenAIChat("gpt-4o-mini"), timeout=2.0),
+            similarity_top_k=10,
+        )
+        query_engine = RetrieverQueryEngine.from_args(retriever)
+        ```
+    """
+
+    def __init__(
+        self,
+        index: HybridIndex,
+        *,
+        expander: QueryExpander | None = None,
+        variant_weight: float = DEFAULT_VARIANT_WEIGHT,
+        **options: Any,
+    ) -> None:
+        self._expansion: dict[str, Any] = {"expander": expander, "variant_weight": variant_weight}
+        super().__init__(index=index, **options)
+
+    def _index_search(self, index: HybridIndex, options: dict[str, Any]) -> ExpandedSearch:
+        return ExpandedSearch(index, **options, **self._expansion)
+
+
+def _expanded(node: BaseNode, fields: dict[str, str]) -> BaseNode:
+    kept = {key: value for key, value in node.metadata.items() if key != EXPANSION_KEY}
+    return marked_copy(node, kept, {EXPANSION_KEY: fields} if fields else {})

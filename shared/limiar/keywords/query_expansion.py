@@ -1,0 +1,190 @@
+"""Other wordings of a query by a chat model. Where it fails or is late, the query stands alone, and says why."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import OrderedDict
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as NotYet
+from dataclasses import dataclass
+
+from limiar.errors import ConfigurationError, LimiarError
+from limiar.inputs import check_query
+from limiar.keywords.asking import Asker
+from limiar.keywords.chat import ChatModel, choose_chat
+from limiar.keywords.expansion import Expansion
+from limiar.keywords.prompts import ExpansionPrompt
+from limiar.keywords.query_prompts import QUERY_VERSION, instructions_for
+from limiar.keywords.store import ExpansionStore, Outcome, Recipe
+from limiar.retrieval.arm_threads import arm_threads
+from limiar.selection import check_count
+
+logger = logging.getLogger("limiar")
+
+DEFAULT_TIMEOUT = 3.0
+_KEPT = 4_096
+_MOST_CHARACTERS = 2_000
+
+
+@dataclass(frozen=True)
+class QueryVariants:
+    """Other wordings of a query.
+
+    Attributes:
+        texts: the query with its synonyms first, then rephrasings; none of them the query itself.
+        reason: why there are none; empty if there are.
+    """
+
+    texts: tuple[str, ...] = ()
+    reason: str = ""
+
+
+class QueryExpander:
+    """Asks a chat model for synonyms and rephrasings of queries, each query once. Thread-safe.
+
+    Args:
+        chat: a `ChatModel`, the name of an OpenAI model, or a function from messages to text.
+        language: of the prompt, "pt" or "en".
+        keywords: at most so many terms of the query.
+        synonyms: at most so many for each.
+        rephrasings: at most so many.
+        timeout: seconds that a search waits for the answer. A late one is kept for the next search.
+        store: keeps answers on disk, under a recipe of their own; None keeps the last 4,096 in memory only.
+        max_retries: how often a call is made again after a failure that may pass.
+
+    Raises:
+        ConfigurationError: a value is out of its range.
+
+    Example:
+        ```python
+        from limiar import OpenAIChat, QueryExpander
+
+        expander = QueryExpander(OpenAIChat("gpt-4o-mini"), timeout=2.0)
+        print(expander.variants("dispensa de licitação").texts)
+        ```
+    """
+
+    def __init__(
+        self,
+        chat: object,
+        *,
+        language: str = "pt",
+        keywords: int = 4,
+        synonyms: int = 3,
+        rephrasings: int = 2,
+        timeout: float = DEFAULT_TIMEOUT,
+        store: ExpansionStore | None = None,
+        max_retries: int = 1,
+    ) -> None:
+        if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0.0 < timeout <= 600.0:
+            msg = f"timeout={timeout!r}; expected seconds above 0, at most 600"
+            raise ConfigurationError(msg)
+        check_count("max_retries", max_retries, 0)
+        self.chat: ChatModel = choose_chat(chat)
+        self.prompt = ExpansionPrompt(
+            language,
+            keywords,
+            synonyms,
+            questions=rephrasings,
+            max_characters=_MOST_CHARACTERS,
+            instructions=instructions_for(language, rephrasings),
+            version=QUERY_VERSION,
+        )
+        self.timeout = timeout
+        self._asker = Asker(self.chat, self.prompt, max_retries, threading.Event())
+        self._recipe = Recipe.of(self.chat, self.prompt)
+        self._store = store
+        self._lock = threading.Lock()
+        self._known: OrderedDict[str, QueryVariants] = OrderedDict()
+        self._under_way: dict[str, Future[QueryVariants]] = {}
+
+    def variants(self, query: str) -> QueryVariants:
+        """The variants of a query, within `timeout` seconds. What goes wrong is the result's `reason`.
+
+        Raises:
+            InputError: the query is blank or not text.
+        """
+        return self.wait(self.begin(query))
+
+    def begin(self, query: str) -> Future[QueryVariants]:
+        """Ask in a thread of its own, unless the answer is known or under way. See `wait`."""
+        query = check_query(query)
+        with self._lock:
+            if query in self._known:
+                self._known.move_to_end(query)
+                return _settled(self._known[query])
+            if query in self._under_way:
+                return self._under_way[query]
+            threads = arm_threads()
+            if not threads.take_slot():
+                return _settled(QueryVariants(reason="no thread is free"))
+            future: Future[QueryVariants] = Future()
+            self._under_way[query] = future
+        threads.start(future, lambda: self._ask(query))
+        return future
+
+    def wait(self, future: Future[QueryVariants], *, since: float | None = None) -> QueryVariants:
+        """What `begin` gave, within `timeout` seconds.
+
+        Args:
+            future: of `begin`.
+            since: the `time.monotonic()` to count from; None for now.
+        """
+        left = self.timeout if since is None else since + self.timeout - time.monotonic()
+        try:
+            found = future.result(max(0.0, left))
+        except NotYet:
+            found = QueryVariants(reason=f"no answer within {self.timeout} s")
+        if found.reason:
+            logger.warning("a query is searched as it is: %s", found.reason)
+        return found
+
+    def _ask(self, query: str) -> QueryVariants:
+        try:
+            outcome, lasting = self._outcome(query)
+            found = _variants(query, outcome)
+        except LimiarError as error:
+            found, lasting = QueryVariants(reason=f"{type(error).__name__}: {error}"), False
+        except Exception as error:
+            found, lasting = QueryVariants(reason=type(error).__name__), False
+        with self._lock:
+            self._under_way.pop(query, None)
+            if lasting:
+                self._known[query] = found
+                if len(self._known) > _KEPT:
+                    self._known.popitem(last=False)
+        return found
+
+    def _outcome(self, query: str) -> tuple[Outcome, bool]:
+        """What the model says, and whether it would say it again."""
+        entry = None if self._store is None else self._store.get(self._recipe, query)
+        if entry is not None and entry.outcome.status in ("done", "edited", "failed"):
+            return entry.outcome, True
+        outcome = self._asker.ask(query).outcome
+        lasting = outcome.status != "unanswered"
+        if lasting and self._store is not None:
+            self._store.put(self._recipe, query, outcome)
+        return outcome, lasting
+
+
+def _variants(query: str, outcome: Outcome) -> QueryVariants:
+    if outcome.status not in ("done", "edited"):
+        return QueryVariants(reason=outcome.reason or "the model gave no answer")
+    texts = [text for text in (_with_synonyms(query, outcome.expansion), *outcome.expansion.questions) if text.strip()]
+    others = tuple(text for text in dict.fromkeys(texts) if text.casefold() != query.casefold())
+    return QueryVariants(others, "" if others else "the model knows no other words")
+
+
+def _with_synonyms(query: str, expansion: Expansion) -> str:
+    """The query, and after it every term and synonym that it does not have already."""
+    words = [word for keyword in expansion.keywords for word in (keyword.term, *keyword.synonyms)]
+    there = query.casefold()
+    return " ".join([query, *(word for word in dict.fromkeys(words) if word.casefold() not in there)])
+
+
+def _settled(found: QueryVariants) -> Future[QueryVariants]:
+    future: Future[QueryVariants] = Future()
+    future.set_result(found)
+    return future
