@@ -1,6 +1,7 @@
 """Speed, memory and quality of BM25 engines on JurisTCU's statements.
 
     python benchmarks/bm25.py --data DIR [--sizes 3038 16000 100000 500000] [--engines NAME...]
+    python benchmarks/bm25.py --data DIR --add-one 100000
 
 `DIR` holds `juristcu` in BEIR's layout. Beyond its 3,038 statements the corpus is padded with recombined ones: the
 first half of one and the second half of another. Each engine answers the dev questions one by one, analysis included,
@@ -8,6 +9,10 @@ top 100, in a process of its own, so that its peak memory is its own; limiar's i
 is the time until one more document can be found: a durable commit in limiar, a rebuild in the others, once with
 analysis of all documents (what a retriever that is handed documents does) and once over terms that were kept. The last
 lines are nDCG@10 over the whole collection.
+
+The second command compares one document added to a `BM25Index` of so many with what the frameworks' own BM25 retrievers
+take to know one document more: they are built anew, from documents and nodes that are in memory (LangChain's splits at
+blanks, LlamaIndex's stems). In turn, in one process.
 """
 
 from __future__ import annotations
@@ -15,6 +20,7 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
+import os
 import random
 import resource
 import statistics
@@ -24,6 +30,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
+from peers import LANGCHAIN, LLAMA_INDEX, if_installed, langchain_rebuild, llama_index_rebuild
 from rich.console import Console
 from rich.table import Table
 
@@ -34,6 +41,7 @@ from limiar.evaluation.metrics import bootstrap_interval, ndcg
 ENGINES = ("rank-bm25", "bm25s", "limiar")
 TOP = 100
 SECONDS_EACH = 3.0
+ADD_ROUNDS, ADDS_A_ROUND = 3, 10
 Search = Callable[[str], object]
 Figures = dict[str, float]
 
@@ -45,8 +53,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[3038, 16_000])
     parser.add_argument("--engines", nargs="+", choices=ENGINES, default=list(ENGINES))
     parser.add_argument("--json", type=Path, help="write the figures there")
+    parser.add_argument("--add-one", type=int, metavar="SIZE", help="nothing but one document added to so many")
     args = parser.parse_args(argv)
     folder = args.data / "juristcu"
+    if args.add_one:
+        show_add_one(folder, args.add_one)
+        return
     figures = {
         str(size): {engine: in_own_process(engine, folder, size) for engine in args.engines} for size in args.sizes
     }
@@ -168,6 +180,49 @@ def show_speed(size: int, engines: dict[str, Figures]) -> None:
     Console(width=110).print(table)
     if "limiar" in engines:
         print(f"limiar after 20 single adds: {engines['limiar']['rate_after_adds']:,.0f} queries/s")
+
+
+def show_add_one(folder: Path, size: int) -> None:
+    """Seconds until one more document can be found."""
+    *texts, new = padded([passage.full_text for passage in load_collection(folder, "dev").passages], size + 1)
+    with tempfile.TemporaryDirectory() as scratch, BM25Index.create(Path(scratch) / "index") as index:
+        index.add(IndexDocument(str(number), {"text": text}) for number, text in enumerate(texts))
+
+        def add(number: int) -> object:
+            index.add([IndexDocument(f"new{number}", {"text": new})])
+            return index.search(new, 1)
+
+        rebuilds = rebuild_calls([*texts, new])
+        seconds: dict[str, list[float]] = {"limiar": [], **{name: [] for name in rebuilds}}
+        for start in range(0, ADD_ROUNDS * ADDS_A_ROUND, ADDS_A_ROUND):
+            for number in range(start, start + ADDS_A_ROUND):
+                seconds["limiar"].append(timed(lambda number=number: add(number))[1])
+            for name, rebuild in rebuilds.items():
+                seconds[name].append(timed(rebuild)[1])
+    own = statistics.median(seconds["limiar"])
+    table = Table(title=f"one document added to {size:,}")
+    for heading in ("", "median ms", "range ms", "to limiar"):
+        table.add_column(heading, justify="left" if not heading else "right")
+    for name, values in seconds.items():
+        middle = statistics.median(values)
+        span = f"{min(values) * 1e3:,.0f}-{max(values) * 1e3:,.0f}"
+        table.add_row(name, f"{middle * 1e3:,.1f}", span, f"{middle / own:,.0f}x")
+    Console(width=110).print(table)
+    print(f"load average: {os.getloadavg()[0]:.1f}")
+
+
+def rebuild_calls(texts: list[str]) -> dict[str, Callable[[], object]]:
+    """By name, what builds a framework's retriever; those not installed are named and left out."""
+    calls: dict[str, Callable[[], object]] = {}
+    for name, packages, make in (
+        ("LangChain BM25Retriever.from_documents", LANGCHAIN, langchain_rebuild),
+        ("LlamaIndex BM25Retriever.from_defaults", LLAMA_INDEX, llama_index_rebuild),
+    ):
+        if made := if_installed(lambda make=make: make(texts)):
+            calls[name] = made
+        else:
+            print(f"{name}: not installed (pip install {packages})")
+    return calls
 
 
 def show_quality(collection: Collection) -> dict[str, float]:
