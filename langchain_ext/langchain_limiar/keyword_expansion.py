@@ -14,7 +14,7 @@ from limiar.keywords.expanded_search import DEFAULT_VARIANT_WEIGHT, ExpandedSear
 from limiar.keywords.generate import Expander
 from limiar.keywords.offline import OfflineGenerator
 from limiar.keywords.query_expansion import QueryExpander
-from limiar.retrieval.framework_documents import EXPANSION_KEY
+from limiar.retrieval.framework_documents import EXPANSION_KEY, without_expansion
 from limiar.retrieval.hybrid_index import HybridIndex
 
 
@@ -80,7 +80,8 @@ class KeywordExpansionRetriever(HybridRetriever):
         ```
 
     Key init args:
-        index: a `limiar.HybridIndex` with a view of generated texts, such as `views=("text", "both")`.
+        index: a `limiar.HybridIndex` with a view of generated texts, such as `views=("text", "both")`; one without is
+            searched by its texts.
         index_on: the view to search: "text", "keywords" or "both", for both arms or by arm name; None for the richest
             that the index has.
         expander: a `limiar.QueryExpander`, whose chat model rewords each query; None for the query alone. If it fails
@@ -122,5 +123,5 @@ def _document(item: object, position: int) -> Document:
 
 
 def _expanded(document: Document, fields: dict[str, str]) -> Document:
-    kept = {key: value for key, value in document.metadata.items() if key != EXPANSION_KEY}
+    kept = without_expansion(document.metadata)
     return document.model_copy(update={"metadata": {**kept, EXPANSION_KEY: fields} if fields else kept})

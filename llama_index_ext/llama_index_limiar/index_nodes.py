@@ -19,7 +19,13 @@ from llama_index.core.schema import (
 
 from limiar.errors import InputError, InputTypeError, StoreDamagedError
 from limiar.retrieval.documents import IndexDocument
-from limiar.retrieval.framework_documents import NODE_KEY, found_metadata, index_document
+from limiar.retrieval.framework_documents import (
+    EXPANSION_KEY,
+    NODE_KEY,
+    found_metadata,
+    index_document,
+    without_expansion,
+)
 from limiar.retrieval.hybrid_index import HybridIndex
 from limiar.retrieval.index_results import AddReport, HybridHit, HybridResult
 from limiar.retrieval.index_writer import IndexProgress
@@ -29,6 +35,7 @@ _CLASSES: dict[str, type[BaseNode]] = {
     kind.class_name(): kind for kind in (TextNode, ImageNode, IndexNode, Node, Document)
 }
 _KEPT_ELSEWHERE = {"id_", "text", "metadata", "embedding", "relationships", "class_name"}
+_EXCLUDED = ("excluded_embed_metadata_keys", "excluded_llm_metadata_keys")
 
 
 def add_nodes(index: HybridIndex, nodes: Iterable[BaseNode], *, progress: IndexProgress | None = None) -> AddReport:
@@ -101,6 +108,8 @@ def _packed(node: BaseNode, where: str) -> dict[str, Any]:
             packed["obj"] = _packed_object(node.obj, where)
         node = node.model_copy(update={"obj": None})
     dumped = node.model_dump(mode="json", exclude=_KEPT_ELSEWHERE, exclude_defaults=True)
+    for name in _EXCLUDED:
+        dumped[name] = [key for key in dumped.get(name, ()) if key != EXPANSION_KEY] or None
     packed |= {key: value for key, value in dumped.items() if value is not None and key not in _KEPT_ELSEWHERE}
     if "text_resource" in packed:
         packed["text_resource"].pop("text", None)
@@ -122,15 +131,20 @@ def _packed_object(target: object, where: str) -> dict[str, Any]:
     return {
         "id": target.node_id,
         "text": target.get_content(metadata_mode=MetadataMode.NONE),
-        "metadata": target.metadata,
+        "metadata": without_expansion(target.metadata),
         NODE_KEY: _packed(target, f"what {where} leads to"),
     }
 
 
 def _packed_related(related: RelatedNodeInfo | Sequence[RelatedNodeInfo]) -> dict[str, Any] | list[dict[str, Any]]:
     if not isinstance(related, RelatedNodeInfo):
-        return [{key: value for key, value in vars(info).items() if value} for info in related]
-    return {key: value for key, value in vars(related).items() if value}
+        return [_packed_info(info) for info in related]
+    return _packed_info(related)
+
+
+def _packed_info(info: RelatedNodeInfo) -> dict[str, Any]:
+    known = {**vars(info), "metadata": without_expansion(info.metadata)}
+    return {key: value for key, value in known.items() if value}
 
 
 def _node(hit: HybridHit, marks: Mapping[str, Any]) -> BaseNode:
@@ -149,7 +163,7 @@ def _built(
     try:
         given = {**packed, "id_": identity, "metadata": metadata}
         kind = _CLASSES[given.pop("class_name", TextNode.class_name())]
-        for name in ("excluded_embed_metadata_keys", "excluded_llm_metadata_keys"):
+        for name in _EXCLUDED:
             excluded = given.get(name)
             given[name] = [*excluded, *(key for key in hidden if key not in excluded)] if excluded else hidden
         if "relationships" in given:

@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from llama_index.core.schema import BaseNode, MetadataMode, TransformComponent
-from pydantic import ConfigDict, Field, field_validator
+from pydantic import ConfigDict, Field, field_serializer, field_validator
 
+from limiar.concurrency import run_in_pool
 from limiar.errors import InputTypeError
-from limiar.keywords.expanded_fields import check_source, expanded_fields
+from limiar.keywords.expanded_fields import check_source, expanded_fields, recipe_of
 from limiar.keywords.expanded_search import DEFAULT_VARIANT_WEIGHT, ExpandedSearch
 from limiar.keywords.query_expansion import QueryExpander
-from limiar.retrieval.framework_documents import EXPANSION_KEY
+from limiar.retrieval.framework_documents import EXPANSION_KEY, without_expansion
 from limiar.retrieval.hybrid_index import HybridIndex
 from llama_index_limiar.hybrid import HybridRetriever
 from llama_index_limiar.nodes import marked_copy
@@ -43,7 +44,7 @@ class KeywordExpander(TransformComponent):
         ```
     """
 
-    expander: Any = Field(exclude=True, repr=False)
+    expander: Any = Field(repr=False)
 
     model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
 
@@ -52,6 +53,11 @@ class KeywordExpander(TransformComponent):
     def _can_expand(cls, value: object) -> object:
         check_source(value)
         return value
+
+    @field_serializer("expander")
+    def _recipe(self, value: Any) -> str:
+        """What the cache of an `IngestionPipeline` tells expanders apart by."""
+        return recipe_of(value)
 
     @classmethod
     def class_name(cls) -> str:
@@ -64,12 +70,17 @@ class KeywordExpander(TransformComponent):
             InputTypeError: a member is no node.
             ChatError, ExpansionStoreError: as for `Expander.run`.
         """
+        nodes = list(nodes)
         for position, node in enumerate(nodes):
             if not isinstance(node, BaseNode):
                 msg = f"node {position} is {type(node).__name__}; expected a LlamaIndex node"
                 raise InputTypeError(msg)
         found = expanded_fields(self.expander, [node.get_content(metadata_mode=MetadataMode.NONE) for node in nodes])
         return [_expanded(node, fields) for node, fields in zip(nodes, found, strict=True)]
+
+    async def acall(self, nodes: Sequence[BaseNode], **kwargs: Any) -> Sequence[BaseNode]:
+        """The same in limiar's bounded thread pool."""
+        return await run_in_pool(self.__call__, nodes, **kwargs)
 
 
 class KeywordExpansionRetriever(HybridRetriever):
@@ -78,7 +89,8 @@ class KeywordExpansionRetriever(HybridRetriever):
     What comes back are the original nodes: the words that found them are in no text and no metadata.
 
     Args:
-        index: a `limiar.HybridIndex` with a view of generated texts, such as `views=("text", "both")`.
+        index: a `limiar.HybridIndex` with a view of generated texts, such as `views=("text", "both")`; one without is
+            searched by its texts.
         expander: a `limiar.QueryExpander`, whose chat model rewords each query; None for the query alone. If it fails
             or is late, the query alone is searched, and `retrieval_skipped` says why under "query expansion".
         variant_weight: of each other wording, between 0 and 1; the query itself has 1.
@@ -119,5 +131,4 @@ class KeywordExpansionRetriever(HybridRetriever):
 
 
 def _expanded(node: BaseNode, fields: dict[str, str]) -> BaseNode:
-    kept = {key: value for key, value in node.metadata.items() if key != EXPANSION_KEY}
-    return marked_copy(node, kept, {EXPANSION_KEY: fields} if fields else {})
+    return marked_copy(node, without_expansion(node.metadata), {EXPANSION_KEY: fields} if fields else {})

@@ -67,7 +67,7 @@ class RerankedRetriever(BaseRetriever):
 
 
 def hybrid_rerank(
-    source: HybridIndex | Mapping[str, BaseRetriever] | Sequence[BaseRetriever],
+    source: HybridRetriever | HybridIndex | Mapping[str, BaseRetriever] | Sequence[BaseRetriever],
     reranker: LimiarRerank | None = None,
     *,
     similarity_top_k: int = 500,
@@ -77,10 +77,15 @@ def hybrid_rerank(
 
     Args:
         source: a `HybridIndex`, or retrievers as for `HybridRetriever`: set each to bring about `similarity_top_k`
-            nodes itself.
+            nodes itself. Or a `HybridRetriever` with settings of its own, such as a `KeywordExpansionRetriever`: only
+            its `similarity_top_k` is replaced.
         reranker: None for `LimiarRerank()`: the best 3 with a score of at least 0.45, by the bundled scorer.
         similarity_top_k: how many fused nodes are reranked.
-        **hybrid: the other arguments of `HybridRetriever`: filter, weights, fusion, timeout, on_error, ...
+        **hybrid: the other arguments of `HybridRetriever`: filter, weights, fusion, timeout, on_error, ...;
+            none if `source` is one already.
+
+    Raises:
+        ConfigurationError: a value is out of its range, or given for a `source` that has settings of its own.
 
     Returns:
         A retriever, for a query engine, a chat engine or a tool. `with_options` gives a copy with another filter.
@@ -95,6 +100,15 @@ def hybrid_rerank(
         query_engine = RetrieverQueryEngine.from_args(retriever)
         ```
     """
+    first_stage = _first_stage(source, similarity_top_k, hybrid)
+    return RerankedRetriever(first_stage, reranker, callback_manager=first_stage.callback_manager)
+
+
+def _first_stage(source: Any, similarity_top_k: int, options: dict[str, Any]) -> HybridRetriever:
+    if isinstance(source, HybridRetriever):
+        if options:
+            msg = f"{next(iter(options))} is given for a {type(source).__name__}, which has its own; set it there"
+            raise ConfigurationError(msg)
+        return source.with_options(similarity_top_k=similarity_top_k)
     given: dict[str, Any] = {"index" if isinstance(source, HybridIndex) else "retrievers": source}
-    first_stage = HybridRetriever(**given, similarity_top_k=similarity_top_k, **hybrid)
-    return RerankedRetriever(first_stage, reranker, callback_manager=hybrid.get("callback_manager"))
+    return HybridRetriever(**given, similarity_top_k=similarity_top_k, **options)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 from limiar.errors import ConfigurationError
@@ -9,6 +10,9 @@ from limiar.inputs import check_texts
 from limiar.keywords.expansion import Expansion, Keyword
 from limiar.keywords.generate import Expander
 from limiar.keywords.offline import OfflineGenerator
+from limiar.keywords.store import text_key
+
+logger = logging.getLogger("limiar")
 
 
 def check_source(source: object) -> None:
@@ -18,8 +22,15 @@ def check_source(source: object) -> None:
         raise ConfigurationError(msg)
 
 
+def recipe_of(source: Expander | OfflineGenerator) -> str:
+    """What tells its texts from those of another: equal for equal ones."""
+    return source.model_id if isinstance(source, OfflineGenerator) else source.recipe.fingerprint
+
+
 def expanded_fields(source: Expander | OfflineGenerator, texts: Sequence[str]) -> list[dict[str, str]]:
     """For each text, its generated texts by index field, blank ones left out; an empty mapping where there is none.
+
+    How many texts the model gave nothing for is logged as a warning; the store says why.
 
     Args:
         source: an `Expander`, whose store keeps what it says, or an `OfflineGenerator`; one that knows no corpus learns
@@ -35,7 +46,9 @@ def expanded_fields(source: Expander | OfflineGenerator, texts: Sequence[str]) -
     if isinstance(source, OfflineGenerator):
         expansions = _offline(source, checked)
     else:
-        source.run([(f"text {position}", text) for position, text in enumerate(checked)])
+        report = source.run([(text_key(text).hex(), text) for text in checked])
+        if without := report.failed + report.unanswered:
+            logger.warning("%d of %d texts got no generated words; the store says why", without, len(checked))
         expansions = source.store.usable(source.recipe, checked)
     return [{name: text for name, text in it.fields().items() if text} for it in expansions]
 

@@ -9,10 +9,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from limiar.errors import ConfigurationError
+from limiar.errors import ArmError, ConfigurationError
 from limiar.inputs import check_query
 from limiar.keywords.query_expansion import QueryExpander
 from limiar.retrieval.arms import in_arm_thread, run_arms
+from limiar.retrieval.checks import check_count
+from limiar.retrieval.filters import parse_filter
 from limiar.retrieval.fusion import Arm, ArmHit, FusedHit, fuse
 from limiar.retrieval.index_options import IndexSearch
 from limiar.retrieval.index_results import HybridHit, HybridResult
@@ -28,11 +30,15 @@ class ExpandedSearch(IndexSearch):
 
     While the chat model thinks, the query itself is searched. If the model fails or is late, that is the answer, and
     `skipped` of the result says why under "query expansion". Else the variants are searched in parallel, and the lists
-    are fused. A hit's arms are those of the index where the query itself found it, and "variant 1" and so on.
+    are fused. A hit's arms are those of the index where the query itself found it, and "variant 1" and so on; an arm
+    of the index that a variant's search left out is in `skipped` as "variant 1 dense".
+
+    No variant weighs as much as the query. As long as all of them together do not either (three of 0.3, by default),
+    what the query itself ranks first stays before everything that only variants found, by "relative" and by "rrf".
 
     Args:
         expander: asks for the variants; None for the plain query.
-        variant_weight: of each variant, in (0, 1); the query has 1, so that it always weighs most.
+        variant_weight: of each variant, in (0, 1); the query has 1.
 
     Raises:
         ConfigurationError: a value is out of its range.
@@ -56,8 +62,10 @@ class ExpandedSearch(IndexSearch):
         if self.expander is None:
             return super().run(query, k, where)
         search = super().run
-        began, asked = time.monotonic(), self.expander.begin(check_query(query))
-        depth = max(k, self.candidates)
+        check_query(query)
+        depth = max(check_count("k", k), self.candidates)
+        parse_filter(where)
+        began, asked = time.monotonic(), self.expander.begin(query)
         plain = search(query, depth, where)
         variants = self.expander.wait(asked, since=began)
         if not variants.texts:
@@ -65,8 +73,13 @@ class ExpandedSearch(IndexSearch):
         searches = {
             f"variant {number}": partial(search, text, depth, where) for number, text in enumerate(variants.texts, 1)
         }
-        found = run_arms(searches, timeout=self.timeout, on_error=self.on_error)
-        skipped = {**plain.skipped, **found.skipped}
+        try:
+            found = run_arms(searches, on_error=self.on_error)  # each search keeps to the timeout itself
+        except ArmError as error:
+            if self.on_error == "raise":
+                raise
+            return HybridResult(plain.hits[:k], {**plain.skipped, EXPANSION: str(error)})
+        skipped = {**plain.skipped, **found.skipped, **_skipped_within(found.found)}
         return HybridResult(self._fused(plain, found.found, k), skipped)
 
     async def arun(self, query: str, k: int, where: Mapping[str, Any] | None = None) -> HybridResult:
@@ -83,6 +96,10 @@ class ExpandedSearch(IndexSearch):
             replace(by_any[hit.id], fused=_with_variants(hit, by_query.get(hit.id)))
             for hit in fuse(arms, method=method, weights=weights, rrf_k=self.rrf_k, limit=k)
         ]
+
+
+def _skipped_within(variants: Mapping[str, HybridResult]) -> dict[str, str]:
+    return {f"{name} {arm}": why for name, found in variants.items() for arm, why in found.skipped.items()}
 
 
 def _with_variants(hit: FusedHit, of_query: HybridHit | None) -> FusedHit:

@@ -10,15 +10,16 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotYet
 from dataclasses import dataclass
 
-from limiar.errors import ConfigurationError, LimiarError
-from limiar.inputs import check_query
+from limiar.errors import ConfigurationError, ExpansionStoreError, LimiarError
+from limiar.inputs import check_query, encodable
 from limiar.keywords.asking import Asker
 from limiar.keywords.chat import ChatModel, choose_chat
+from limiar.keywords.cleaning import key_of
 from limiar.keywords.expansion import Expansion
 from limiar.keywords.prompts import ExpansionPrompt
 from limiar.keywords.query_prompts import QUERY_VERSION, instructions_for
 from limiar.keywords.store import ExpansionStore, Outcome, Recipe
-from limiar.retrieval.arm_threads import arm_threads
+from limiar.retrieval.arm_threads import MAX_CHAT_THREADS, chat_threads
 from limiar.selection import check_count
 
 logger = logging.getLogger("limiar")
@@ -26,6 +27,7 @@ logger = logging.getLogger("limiar")
 DEFAULT_TIMEOUT = 3.0
 _KEPT = 4_096
 _MOST_CHARACTERS = 2_000
+_EDGES = "\"'“”‘’«».,;:?!()"
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ class QueryExpander:
             synonyms,
             questions=rephrasings,
             max_characters=_MOST_CHARACTERS,
-            instructions=instructions_for(language, rephrasings),
+            instructions=instructions_for(language, keywords, rephrasings),
             version=QUERY_VERSION,
         )
         self.timeout = timeout
@@ -110,16 +112,17 @@ class QueryExpander:
 
     def begin(self, query: str) -> Future[QueryVariants]:
         """Ask in a thread of its own, unless the answer is known or under way. See `wait`."""
-        query = check_query(query)
+        query = encodable(check_query(query))
         with self._lock:
             if query in self._known:
                 self._known.move_to_end(query)
                 return _settled(self._known[query])
-            if query in self._under_way:
-                return self._under_way[query]
-            threads = arm_threads()
+            under_way = self._under_way.get(query)
+            if under_way is not None and not under_way.done():
+                return under_way
+            threads = chat_threads()
             if not threads.take_slot():
-                return _settled(QueryVariants(reason="no thread is free"))
+                return _settled(QueryVariants(reason=f"{MAX_CHAT_THREADS} other queries wait for an answer"))
             future: Future[QueryVariants] = Future()
             self._under_way[query] = future
         threads.start(future, lambda: self._ask(query))
@@ -137,6 +140,8 @@ class QueryExpander:
             found = future.result(max(0.0, left))
         except NotYet:
             found = QueryVariants(reason=f"no answer within {self.timeout} s")
+        except Exception as error:  # the system has no thread left
+            found = QueryVariants(reason=type(error).__name__)
         if found.reason:
             logger.warning("a query is searched as it is: %s", found.reason)
         return found
@@ -165,23 +170,36 @@ class QueryExpander:
         outcome = self._asker.ask(query).outcome
         lasting = outcome.status != "unanswered"
         if lasting and self._store is not None:
-            self._store.put(self._recipe, query, outcome)
+            try:
+                self._store.put(self._recipe, query, outcome)
+            except ExpansionStoreError as error:
+                logger.warning("a query's other wordings are kept in memory only: %s", error)
         return outcome, lasting
 
 
 def _variants(query: str, outcome: Outcome) -> QueryVariants:
     if outcome.status not in ("done", "edited"):
         return QueryVariants(reason=outcome.reason or "the model gave no answer")
-    texts = [text for text in (_with_synonyms(query, outcome.expansion), *outcome.expansion.questions) if text.strip()]
-    others = tuple(text for text in dict.fromkeys(texts) if text.casefold() != query.casefold())
-    return QueryVariants(others, "" if others else "the model knows no other words")
+    others = {_bare(query): query}
+    for text in (_with_synonyms(query, outcome.expansion), *outcome.expansion.questions):
+        others.setdefault(_bare(text), encodable(text))
+    _, *texts = others.values()
+    return QueryVariants(tuple(texts), "" if texts else "the model knows no other words")
 
 
 def _with_synonyms(query: str, expansion: Expansion) -> str:
     """The query, and after it every term and synonym that it does not have already."""
-    words = [word for keyword in expansion.keywords for word in (keyword.term, *keyword.synonyms)]
-    there = query.casefold()
-    return " ".join([query, *(word for word in dict.fromkeys(words) if word.casefold() not in there)])
+    there, added = _bare(query), []
+    for word in (word for keyword in expansion.keywords for word in (keyword.term, *keyword.synonyms)):
+        if _bare(word) not in there:
+            there += _bare(word)
+            added.append(word)
+    return " ".join([query, *added])
+
+
+def _bare(text: str) -> str:
+    """The words of a text between spaces, the same whatever their case, accents and the punctuation around them."""
+    return f" {' '.join(word.strip(_EDGES) or word for word in key_of(text).split())} "
 
 
 def _settled(found: QueryVariants) -> Future[QueryVariants]:

@@ -13,6 +13,7 @@ from concurrent.futures import Future
 from typing import TypeVar
 
 MAX_ARM_THREADS = 64
+MAX_CHAT_THREADS = 16
 _IDLE_SECONDS = 60.0
 _EXIT_SECONDS = 1.0
 
@@ -119,7 +120,13 @@ def arm_threads() -> ArmThreads:
     return _threads
 
 
+def chat_threads() -> ArmThreads:
+    """Those that wait for chat models, apart: a slow server must not take the threads that searches need."""
+    return _chat_threads
+
+
 _threads = ArmThreads(MAX_ARM_THREADS)
+_chat_threads = ArmThreads(MAX_CHAT_THREADS)
 
 
 @atexit.register
@@ -130,8 +137,9 @@ def _let_arms_return() -> None:
 
 def _forget_threads() -> None:
     """A forked child has none of its parent's threads."""
-    global _threads  # noqa: PLW0603
+    global _threads, _chat_threads  # noqa: PLW0603
     _threads = ArmThreads(MAX_ARM_THREADS)
+    _chat_threads = ArmThreads(MAX_CHAT_THREADS)
 
 
 if hasattr(os, "register_at_fork"):

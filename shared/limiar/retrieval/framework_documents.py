@@ -51,10 +51,15 @@ def index_document(
     if not isinstance(generated, Mapping):
         msg = f"{EXPANSION_KEY!r} in the metadata of {where} is {type(generated).__name__}; expected texts by field"
         raise InputTypeError(msg)
-    metadata = {key: value for key, value in metadata.items() if key != EXPANSION_KEY}
+    metadata = without_expansion(metadata)
     texts = {name: metadata[name] for name in fields if name != TEXT and isinstance(metadata.get(name), str)}
     kept = {**metadata, NODE_KEY: node} if node else metadata
     return IndexDocument(identity, {**texts, TEXT: text}, kept, generated)
+
+
+def without_expansion(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy without the generated texts."""
+    return {key: value for key, value in metadata.items() if key != EXPANSION_KEY}
 
 
 def shown_metadata(document: StoredDocument) -> dict[str, Any]:
