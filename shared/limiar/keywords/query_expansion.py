@@ -95,7 +95,8 @@ class QueryExpander:
             version=QUERY_VERSION,
         )
         self.timeout = timeout
-        self._asker = Asker(self.chat, self.prompt, max_retries, threading.Event())
+        calls = threading.Semaphore(MAX_CHAT_THREADS)
+        self._asker = Asker(self.chat, self.prompt, max_retries, threading.Event(), calls)
         self._recipe = Recipe.of(self.chat, self.prompt)
         self._store = store
         self._lock = threading.Lock()
