@@ -173,7 +173,7 @@ def test_what_is_no_query_expander(index: HybridIndex, expander: object) -> None
 
 
 def test_a_late_model(index: HybridIndex) -> None:
-    model = Model(*REWORDED)
+    model = Model(*REWORDED, questions=QUESTIONS)
     model.gate.clear()
     expander = expander_of(model, timeout=0.05)
     search = ExpandedSearch(index, expander=expander, weights={"dense": 0.0})
