@@ -5,7 +5,7 @@
 A server in a process of its own answers each call `latency` seconds after it came, any number at a time, so the ideal
 is concurrency / latency documents a second. It counts how often each document was asked about. The run is cut into
 quarters by the progress it reports; memory is this process's resident set at the end of each (Linux only). `--client`
-sends by the openai package instead of limiar's own pool of connections.
+sends by the openai package instead of limiar's own connections.
 """
 
 from __future__ import annotations

@@ -39,8 +39,9 @@ _MOST_COMPARED = 1_000_000
 class Expander:
     r"""Asks a chat model about documents, keeps what it says in a store, and asks about no text twice.
 
-    Calls under way are the only ones that a kill of the process can lose. A document is claimed in the store before
-    it is asked about: several processes can work on the same documents and share them out. Thread-safe.
+    A kill of the process can lose the calls under way and the answers that wait for their commit, no others. A document
+    is claimed in the store before it is asked about: several processes can work on the same documents and share them
+    out. Thread-safe.
 
     A call that met a limit, a failing server or a broken connection is made again: after the time that the server asks
     for, in which all threads keep quiet, or else after a doubling one. An answer that cannot be used is asked for once

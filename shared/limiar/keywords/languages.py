@@ -40,10 +40,11 @@ def wrong_language(expansion: Expansion, text: str, wanted: str | None) -> str |
         script, answered = _script(text), _script(written)
         if script and answered and script != answered:
             return f"it is written in {answered.title()} script"
-        expected = _clear_language(text)
     elif expected and (script := _script(written)) not in (None, "LATIN"):
         return f"it is written in {str(script).title()} script"
     answered_in = _clear_language(written)
+    if answered_in and wanted is None:
+        expected = _clear_language(text)
     if expected and answered_in and answered_in != expected:
         return f"it is in {_NAMES[answered_in]}, not in {_NAMES[expected]}"
     return None
