@@ -28,7 +28,7 @@ def test_the_table(limiar: Run, index: Path) -> None:
     assert done.returncode == 0
     heading, *rest = [line.strip() for line in done.stdout.splitlines() if line.strip()]
     assert heading.split() == ["#", "fused", "bm25", "dense", "document"]
-    assert rest[0].split()[:3] == ["1", "0.0328", "#1"]
+    assert rest[0].split()[:3] == ["1", "1.0000", "#1"]
     assert rest[0].endswith("quorum")
     assert rest[1:] == ["Cluster", "Sem quórum, o cluster recusa gravações."]
 
@@ -41,7 +41,7 @@ def test_json_lines(limiar: Run, index: Path) -> None:
     assert first == {
         "rank": 1,
         "id": "quorum",
-        "fused_score": pytest.approx(2 / 61),
+        "fused_score": pytest.approx(1.0),
         "fields": {"title": "Cluster", "text": "Sem quórum, o cluster recusa gravações."},
         "metadata": {"year": 2023},
     }
