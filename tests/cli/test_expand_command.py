@@ -185,6 +185,7 @@ def test_a_dry_run_sends_and_writes_nothing(limiar: Run, views: Path, server: Se
         (["--model", "fake", "--prompt", "nada.txt"], "--prompt nada.txt cannot be read"),
         (["--model", "fake", "--keywords", "0"], "ask for nothing"),
         (["--model", "fake"], "OPENAI_API_KEY"),
+        (["--offline", "--limit", "-1"], "--limit=-1"),
     ],
 )
 def test_options_that_cannot_be(limiar: Run, options: list[str], message: str) -> None:
@@ -239,6 +240,16 @@ def test_a_run_that_ends_early_says_what_is_kept(limiar: Run, server: Server, mo
     assert done.returncode == 2
     assert "not finished; keywords.sqlite keeps the words of 1 documents" in done.stderr
     assert KEY not in done.stdout + done.stderr
+
+
+def test_documents_without_an_answer_are_asked_again(limiar: Run, server: Server, model: list[str]) -> None:
+    server.answer = lambda document: refused(422) if "cluster" in document else answer(document)
+    done = limiar("expand", "corpus.jsonl", *model)
+    assert done.returncode == 1
+    assert "1 documents got no answer" in done.stderr
+    assert "unanswered" in limiar("expand", "show").stdout
+    server.answer = answer
+    assert row(limiar("expand", "corpus.jsonl", *model), "done") == "1"
 
 
 def test_ctrl_c_as_a_process(

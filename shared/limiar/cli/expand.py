@@ -15,6 +15,7 @@ from limiar.cli.expand_models import add_model_options, chosen_expander
 from limiar.cli.reading import add_reading_options
 from limiar.cli.terminal import DEFAULT_FOLDER, documents_bar, expansion_bar, output_console, quiet_log, say
 from limiar.errors import LimiarError
+from limiar.selection import check_count
 
 if TYPE_CHECKING:
     from limiar import AddReport, ExpansionEstimate, ExpansionReport, ExpansionStore, Recipe
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from limiar.keywords.generate import Expander
     from limiar.keywords.offline_run import OfflineExpander
 
+_DONE, _UNANSWERED = 0, 1
 _DESCRIPTION = (
     "Has a language model, or the statistics of the documents, write for each document what else people may call what "
     "it says. The words are kept in a store, each text is asked about once, and for an index they are written into it "
@@ -51,6 +53,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def _expand(args: argparse.Namespace) -> int:
     from limiar import ExpansionStore
 
+    if args.limit is not None:
+        check_count("--limit", args.limit, 0)
     args.paths = args.paths or [DEFAULT_FOLDER]
     folder = index_folder(args.paths)
     path: Path = args.store or (Path(STORE_NAME) if folder is None else folder / STORE_NAME)
@@ -66,7 +70,7 @@ def _expand(args: argparse.Namespace) -> int:
     if to_apply is not None:
         changed = applied(to_apply, store, expander.recipe, encoder, clear=not args.limit)
         print_applied(to_apply, changed, store, expander.recipe)
-    return 0
+    return _UNANSWERED if report.unanswered else _DONE
 
 
 def _estimate(args: argparse.Namespace, folder: Path | None, path: Path) -> int:
@@ -165,6 +169,8 @@ def _print_report(report: ExpansionReport, store: ExpansionStore) -> None:
     _print_rows(rows)
     if report.failed:
         say("`limiar expand show` lists what failed; --retry-failed asks again")
+    if report.unanswered:
+        say(f"{report.unanswered:,} documents got no answer (`limiar expand show`); the same command asks again")
 
 
 def duration(seconds: float) -> str:
