@@ -83,7 +83,7 @@ def test_the_words_are_written_into_the_index(limiar: Run, views: Path, server: 
     done = limiar("expand", *model, "--price-in", "1", "--price-out", "10")
     assert [row(done, name) for name in ("done", "known before", "failed", "unanswered")] == ["2", "0", "0", "0"]
     assert [row(done, name) for name in ("tokens read", "tokens written", "cost")] == ["200", "40", "US$ 0.0006"]
-    assert "2 documents with new words, 0 unchanged" in done.stdout
+    assert "2 documents changed, 0 unchanged" in done.stdout
     assert {request["authorization"] for request in server.requests} == {f"Bearer {KEY}"}
     for view in ((), ("--index-on", "both"), ("--index-on", "keywords")):
         assert found(limiar("search", "certame", "--arms", "bm25", "--json", *view)) == ["art75"]
@@ -102,8 +102,8 @@ def test_a_second_run_asks_nothing(limiar: Run, views: Path, server: Server, mod
     limiar("expand", views, *model, "--no-apply")
     again = limiar("expand", views, *model)
     assert [row(again, name) for name in ("done", "known before")] == ["0", "2"]
-    assert "2 documents with new words" in again.stdout
-    assert "0 documents with new words, 2 unchanged" in limiar("expand", views, *model, "--limit", "0").stdout
+    assert "2 documents changed" in again.stdout
+    assert "0 documents changed, 2 unchanged" in limiar("expand", views, *model, "--limit", "0").stdout
     assert len(server.requests) == 2
 
 
@@ -151,6 +151,16 @@ def test_the_views_of_an_index_stay(limiar: Run, views: Path) -> None:
     assert not Path("new").exists()
 
 
+def test_a_trial_of_another_model_leaves_the_others_words(limiar: Run, views: Path, model: list[str]) -> None:
+    limiar("expand", *model)
+    trial = limiar("expand", *model, "--keywords", "5", "--limit", "1")
+    assert "0 documents changed, 2 unchanged" in trial.stdout, trial.stderr
+    assert found(limiar("search", "agrupamento", "--arms", "bm25", "--json")) == ["quorum"]
+    whole = limiar("expand", *model, "--keywords", "5", "--limit", "0")
+    assert "1 documents changed, 1 unchanged" in whole.stdout
+    assert found(limiar("search", "agrupamento", "--arms", "bm25", "--json")) == []
+
+
 # Before the run
 
 
@@ -175,6 +185,7 @@ def test_a_dry_run_sends_and_writes_nothing(limiar: Run, views: Path, server: Se
         (["--model", "fake", "--prompt", "nada.txt"], "--prompt nada.txt cannot be read"),
         (["--model", "fake", "--keywords", "0"], "ask for nothing"),
         (["--model", "fake"], "OPENAI_API_KEY"),
+        (["--offline", "--limit", "-1"], "--limit=-1"),
     ],
 )
 def test_options_that_cannot_be(limiar: Run, options: list[str], message: str) -> None:
@@ -231,6 +242,16 @@ def test_a_run_that_ends_early_says_what_is_kept(limiar: Run, server: Server, mo
     assert KEY not in done.stdout + done.stderr
 
 
+def test_documents_without_an_answer_are_asked_again(limiar: Run, server: Server, model: list[str]) -> None:
+    server.answer = lambda document: refused(422) if "cluster" in document else answer(document)
+    done = limiar("expand", "corpus.jsonl", *model)
+    assert done.returncode == 1
+    assert "1 documents got no answer" in done.stderr
+    assert "unanswered" in limiar("expand", "show").stdout
+    server.answer = answer
+    assert row(limiar("expand", "corpus.jsonl", *model), "done") == "1"
+
+
 def test_ctrl_c_as_a_process(
     command: list[str],
     environment: dict[str, str],
@@ -267,7 +288,7 @@ def test_ctrl_c_as_a_process(
 def test_offline_words_are_kept_like_a_models(limiar: Run, views: Path, server: Server) -> None:
     done = limiar("expand", "--offline", "--keywords", "4")
     assert [row(done, name) for name in ("done", "unanswered")] == ["2", "0"]
-    assert "2 documents with new words" in done.stdout
+    assert "2 documents changed" in done.stdout
     assert "tokens read" not in done.stdout
     assert row(limiar("expand", "--offline", "--keywords", "4"), "known before") == "2"
     assert "cluster" in limiar("expand", "show", "quorum").stdout

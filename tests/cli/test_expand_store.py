@@ -100,7 +100,7 @@ def test_an_edit_goes_into_the_index_by_apply(limiar: Run, index: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert f"limiar expand apply --index limiar-index --recipe {MODEL.fingerprint[:8]}" in done.stderr
     assert found(limiar, "agrupamento") == []
-    assert "2 documents with new words" in limiar("expand", "apply").stdout
+    assert "2 documents changed" in limiar("expand", "apply").stdout
     assert found(limiar, "agrupamento") == ["quorum"]
     assert "edited" in limiar("expand", "show", "quorum").stdout
 
@@ -160,7 +160,7 @@ def test_lines_are_imported_as_they_are(limiar: Run, index: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "1 taken, 0 known and kept" in done.stdout
     assert "1 lines are of documents that neither" in done.stderr
-    assert "1 documents with new words, 1 unchanged" in limiar("expand", "apply").stdout
+    assert "1 documents changed, 1 unchanged" in limiar("expand", "apply").stdout
     assert found(limiar, "agrupamento") == ["quorum"]
 
 

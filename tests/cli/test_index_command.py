@@ -39,12 +39,17 @@ def wrote(name: str, text: str) -> Path:
 def test_help_loads_nothing_heavy() -> None:
     program = (
         "import contextlib, sys\nfrom limiar.cli import main\n"
-        "for words in (['index', '--help'], ['index', 'verify', '--help'], ['search', '--help']):\n"
-        "    with contextlib.suppress(SystemExit): main(words)\n"
+        "for words in ('index', 'index verify', 'search', 'expand', 'expand edit'):\n"
+        "    with contextlib.suppress(SystemExit): main([*words.split(), '--help'])\n"
         "print('loaded', *sorted({name.partition('.')[0] for name in sys.modules}))"
     )
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
-    for usage in ("usage: limiar index [-h]", "usage: limiar index verify [-h]", "usage: limiar search [-h]"):
+    for usage in (
+        "usage: limiar index [-h]",
+        "usage: limiar index verify [-h]",
+        "usage: limiar search [-h]",
+        "usage: limiar expand edit [-h]",
+    ):
         assert usage in run.stdout
     loaded = set(run.stdout.rpartition("loaded")[2].split())
     assert not loaded & {"chromadb", "numpy", "openai", "openvino", "rich", "tantivy", "tokenizers", "torch"}

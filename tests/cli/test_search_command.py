@@ -41,7 +41,7 @@ def test_json_lines(limiar: Run, index: Path) -> None:
     assert first == {
         "rank": 1,
         "id": "quorum",
-        "fused_score": 1.0,
+        "fused_score": pytest.approx(1.0),
         "fields": {"title": "Cluster", "text": "Sem quórum, o cluster recusa gravações."},
         "metadata": {"year": 2023},
     }

@@ -128,6 +128,9 @@ def test_what_a_recipe_lacks_is_taken_out_again(index: HybridIndex, store: Expan
     assert generated(index)["quorum"] == {
         "keywords": "agrupamento nós", "questions": "Quantos nós?", "statement": "Maioria."
     }  # fmt: skip
+    kept = apply_expansions(index, store, Recipe.imported(), clear=False)
+    assert (kept.replaced, kept.unchanged) == (0, 3)
+    assert set(generated(index)) == {"art75", "quorum"}
     apply_expansions(index, store, Recipe.imported())
     assert generated(index) == {}
 

@@ -15,6 +15,7 @@ from limiar.cli.expand_models import add_model_options, chosen_expander
 from limiar.cli.reading import add_reading_options
 from limiar.cli.terminal import DEFAULT_FOLDER, documents_bar, expansion_bar, output_console, quiet_log, say
 from limiar.errors import LimiarError
+from limiar.selection import check_count
 
 if TYPE_CHECKING:
     from limiar import AddReport, ExpansionEstimate, ExpansionReport, ExpansionStore, Recipe
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from limiar.keywords.generate import Expander
     from limiar.keywords.offline_run import OfflineExpander
 
+_DONE, _UNANSWERED = 0, 1
 _DESCRIPTION = (
     "Has a language model, or the statistics of the documents, write for each document what else people may call what "
     "it says. The words are kept in a store, each text is asked about once, and for an index they are written into it "
@@ -51,6 +53,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def _expand(args: argparse.Namespace) -> int:
     from limiar import ExpansionStore
 
+    if args.limit is not None:
+        check_count("--limit", args.limit, 0)
     args.paths = args.paths or [DEFAULT_FOLDER]
     folder = index_folder(args.paths)
     path: Path = args.store or (Path(STORE_NAME) if folder is None else folder / STORE_NAME)
@@ -64,8 +68,9 @@ def _expand(args: argparse.Namespace) -> int:
         report = _run(expander, documents, args.limit)
     _print_report(report, store)
     if to_apply is not None:
-        print_applied(to_apply, applied(to_apply, store, expander.recipe, encoder), store, expander.recipe)
-    return 0
+        changed = applied(to_apply, store, expander.recipe, encoder, clear=not args.limit)
+        print_applied(to_apply, changed, store, expander.recipe)
+    return _UNANSWERED if report.unanswered else _DONE
 
 
 def _estimate(args: argparse.Namespace, folder: Path | None, path: Path) -> int:
@@ -79,8 +84,10 @@ def _estimate(args: argparse.Namespace, folder: Path | None, path: Path) -> int:
     return 0
 
 
-def applied(folder: Path, store: ExpansionStore, recipe: Recipe, encoder: Encoder | None) -> AddReport:
-    """Write the words of a recipe into an index."""
+def applied(
+    folder: Path, store: ExpansionStore, recipe: Recipe, encoder: Encoder | None, *, clear: bool = True
+) -> AddReport:
+    """Write the words of a recipe into an index; those of other recipes leave it, unless `clear` is false."""
     from limiar import HybridIndex, apply_expansions
 
     with (
@@ -88,15 +95,17 @@ def applied(folder: Path, store: ExpansionStore, recipe: Recipe, encoder: Encode
         HybridIndex.open(folder, encoder=encoder) as index,
         documents_bar(f"writing into {folder}") as advance,
     ):
-        return apply_expansions(index, store, recipe, progress=lambda done, total: advance(done, done, total))
+        return apply_expansions(
+            index, store, recipe, clear=clear, progress=lambda done, total: advance(done, done, total)
+        )
 
 
 def print_applied(folder: Path, report: AddReport, store: ExpansionStore, recipe: Recipe) -> None:
     """What became of the documents of an index."""
     console = output_console()
     console.print(f"{folder}: the words of {recipe.model} from {store.path}", soft_wrap=True)
-    done = f"{report.replaced:,} documents with new words, {report.unchanged:,} unchanged"
-    console.print(f"  {done}, {report.embedded:,} texts embedded", soft_wrap=True)
+    console.print(f"  {report.replaced:,} documents changed, {report.unchanged:,} unchanged", soft_wrap=True)
+    console.print(f"  {report.embedded:,} texts embedded", soft_wrap=True)
 
 
 def _run(expander: Expander | OfflineExpander, documents: Documents, limit: int | None) -> ExpansionReport:
@@ -129,8 +138,12 @@ def _print_estimate(estimate: ExpansionEstimate, *, offline: bool) -> None:
     rows = [("documents", f"{estimate.documents:,}"), ("known, or nothing to ask", f"{estimate.known:,}")]
     rows += [("to expand", f"{asked:,}")]
     if not offline:
-        cost = "unknown; give --price-in and --price-out" if estimate.usd is None else f"US$ {estimate.usd:,.2f}"
-        time = "unknown before the first answers; try --limit 20" if estimate.seconds is None else duration(estimate)
+        cost = "unknown; give --price-in and --price-out" if estimate.usd is None else dollars(estimate.usd)
+        time = (
+            "unknown before the first answers; try --limit 20"
+            if estimate.seconds is None
+            else duration(estimate.seconds)
+        )
         rows += [
             ("calls", f"{estimate.calls:,}"),
             ("documents to shorten", f"{estimate.shortened:,}"),
@@ -151,19 +164,25 @@ def _print_report(report: ExpansionReport, store: ExpansionStore) -> None:
     rows += [("seconds", f"{report.seconds:,.1f}")]
     if report.calls:
         rows += [("tokens read", f"{report.prompt_tokens:,}"), ("tokens written", f"{report.completion_tokens:,}")]
-    rows += [] if report.usd is None else [("cost", f"US$ {report.usd:,.4f}")]
+    rows += [] if report.usd is None else [("cost", dollars(report.usd))]
     rows += [("store", str(store.path))]
     _print_rows(rows)
     if report.failed:
         say("`limiar expand show` lists what failed; --retry-failed asks again")
+    if report.unanswered:
+        say(f"{report.unanswered:,} documents got no answer (`limiar expand show`); the same command asks again")
 
 
-def duration(estimate: ExpansionEstimate) -> str:
-    """Seconds for people."""
-    seconds = round(estimate.seconds or 0)
+def duration(seconds: float) -> str:
+    """A time for people."""
     if seconds < 120:
-        return f"{seconds} s"
+        return f"{seconds:,.0f} s"
     return f"{seconds / 60:,.0f} min" if seconds < 7_200 else f"{seconds / 3_600:,.1f} h"
+
+
+def dollars(usd: float) -> str:
+    """A cost for people: a trial of a few documents has one as well."""
+    return f"US$ {usd:,.4f}" if usd < 1 else f"US$ {usd:,.2f}"
 
 
 def _print_rows(rows: Sequence[tuple[str, str]]) -> None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from limiar import Expansion, ExpansionStore, IndexTexts, Recipe
     from limiar.keywords.store import Entry
 
-_LISTED = 50
+_LISTED, _IDS = 50, 5
 
 
 @dataclass(frozen=True)
@@ -293,7 +293,7 @@ def _print_entry(entry: Entry) -> None:
     from rich.text import Text
 
     outcome, table = entry.outcome, Table(show_header=False)
-    table.add_row("document", Text(plain(", ".join(entry.ids))))
+    table.add_row("document", Text(_ids(entry)))
     table.add_row("recipe", Text(f"{_short(entry.recipe)} {plain(entry.recipe.model)} {entry.recipe.version}".rstrip()))
     table.add_row("status", outcome.status)
     if outcome.reason:
@@ -309,6 +309,12 @@ def _print_entry(entry: Entry) -> None:
     output_console().print(table)
 
 
+def _ids(entry: Entry) -> str:
+    """The first documents that have the text: a collection may hold thousands of copies."""
+    more = f" and {len(entry.ids) - _IDS:,} more" if len(entry.ids) > _IDS else ""
+    return plain(", ".join(entry.ids[:_IDS])) + more
+
+
 def _print_failed(store: ExpansionStore, recipe: Recipe | None) -> None:
     from rich.table import Table
     from rich.text import Text
@@ -319,7 +325,7 @@ def _print_failed(store: ExpansionStore, recipe: Recipe | None) -> None:
             count += 1
             if count <= _LISTED:
                 said = Text(plain(entry.outcome.reason))
-                table.add_row(Text(plain(", ".join(entry.ids))), _short(entry.recipe), status, said)
+                table.add_row(Text(_ids(entry)), _short(entry.recipe), status, said)
     if not count:
         say("nothing failed; name a document's id to see its words")
         return

@@ -90,15 +90,14 @@ def expansion_bar(label: str, limit: int | None) -> Iterator[Callable[[Expansion
         limit: how many documents are asked about at most; None for all of them.
     """
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
     console = Console(stderr=True)
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
-        BarColumn(),
+        BarColumn(bar_width=16),
         TextColumn("{task.fields[said]}"),
-        TimeElapsedColumn(),
         TextColumn("left:"),
         TimeRemainingColumn(),
     )

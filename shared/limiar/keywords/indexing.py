@@ -49,17 +49,19 @@ def apply_expansions(
     store: ExpansionStore,
     recipe: Recipe,
     *,
+    clear: bool = True,
     progress: Callable[[int, int | None], None] | None = None,
 ) -> AddReport:
     """Make the generated texts of an index those that the store holds for a recipe.
 
     A document for whose present text the recipe has no usable expansion ("done" or "edited", not empty) has none
-    afterwards, whatever it had before: one index, one recipe. What is the same already is not written.
+    afterwards, unless `clear` is false: one index, one recipe. What is the same already is not written.
 
     Args:
         index: open for writing, with a view of generated texts.
         store: holds the expansions.
         recipe: whose entries to take: `expander.recipe`, or one of `store.recipes()`.
+        clear: whether documents without a usable expansion lose the generated texts that they had.
         progress: called with (done, total) documents.
 
     Returns:
@@ -80,9 +82,12 @@ def apply_expansions(
         progress(0, total)
     for documents in _batches(index):
         expansions = store.usable(recipe, [schema.original(document) for document in documents])
-        texts = {document.id: it.fields() for document, it in zip(documents, expansions, strict=True)}
+        texts = {document.id: it.fields() for document, it in zip(documents, expansions, strict=True) if it or clear}
         report += index.set_generated(texts, progress=_after(progress, done, total))
+        report += AddReport(unchanged=len(documents) - len(texts))
         done += len(documents)
+        if progress is not None:
+            progress(done, total)
     return report
 
 
