@@ -14,6 +14,8 @@ import pytest
 from limiar import FunctionChat, HybridIndex, IndexDocument, QueryExpander
 from limiar.errors import ArmError, ConfigurationError, InputError, StoreError
 from limiar.keywords.expanded_search import EXPANSION, ExpandedSearch
+from limiar.retrieval import arms
+from limiar.retrieval.arm_threads import ArmThreads
 from limiar.testing import WordsEncoder
 
 QUERY = "dispensa"
@@ -232,6 +234,16 @@ def test_a_late_answer_after_the_loop_is_closed(index: HybridIndex, caplog: pyte
     assert under_way.result(60).texts
     assert asyncio.run(search.arun(QUERY, 10)).skipped == {}
     assert not [record for record in caplog.records if record.name != "limiar"]
+
+
+async def test_a_search_never_takes_the_threads_of_its_arms(
+    index: HybridIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    only_one = ArmThreads(1)
+    monkeypatch.setattr(arms, "arm_threads", lambda: only_one)
+    search = search_of(index, Model(*REWORDED, questions=QUESTIONS), timeout=10.0)
+    assert search.run(QUERY, 3).skipped == {}
+    assert (await search.arun(QUERY, 3)).skipped == {}
 
 
 async def test_far_more_searches_at_once_than_threads(index: HybridIndex) -> None:
