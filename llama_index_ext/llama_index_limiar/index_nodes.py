@@ -108,8 +108,8 @@ def _packed(node: BaseNode, where: str) -> dict[str, Any]:
             packed["obj"] = _packed_object(node.obj, where)
         node = node.model_copy(update={"obj": None})
     dumped = node.model_dump(mode="json", exclude=_KEPT_ELSEWHERE, exclude_defaults=True)
-    for name in _EXCLUDED:
-        dumped[name] = [key for key in dumped.get(name, ()) if key != EXPANSION_KEY] or None
+    for hidden in _EXCLUDED:
+        dumped[hidden] = [key for key in dumped.get(hidden, ()) if key != EXPANSION_KEY] or None
     packed |= {key: value for key, value in dumped.items() if value is not None and key not in _KEPT_ELSEWHERE}
     if "text_resource" in packed:
         packed["text_resource"].pop("text", None)

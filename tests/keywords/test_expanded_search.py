@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 from collections.abc import Iterator, Sequence
@@ -13,6 +14,8 @@ import pytest
 from limiar import FunctionChat, HybridIndex, IndexDocument, QueryExpander
 from limiar.errors import ArmError, ConfigurationError, InputError, StoreError
 from limiar.keywords.expanded_search import EXPANSION, ExpandedSearch
+from limiar.retrieval import arms
+from limiar.retrieval.arm_threads import ArmThreads
 from limiar.testing import WordsEncoder
 
 QUERY = "dispensa"
@@ -33,12 +36,15 @@ class Encoder(WordsEncoder):
 
     failing: str | None = None
     waiting: str | None = None
+    seen: threading.Event | None = None
 
     def __init__(self) -> None:
         super().__init__()
         self.gate = threading.Event()
 
     def embed_query(self, text: str) -> Any:
+        if self.seen is not None:
+            self.seen.set()
         if self.failing and self.failing in text:
             raise OSError(text)
         if self.waiting and self.waiting in text:
@@ -61,18 +67,20 @@ class Model:
         return self.answer
 
 
-@pytest.fixture
-def index(tmp_path: Path) -> Iterator[HybridIndex]:
-    encoder = Encoder()
-    with HybridIndex.create(tmp_path / "i", encoder=encoder) as made:
+@pytest.fixture(scope="module")
+def index(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HybridIndex]:
+    with HybridIndex.create(tmp_path_factory.mktemp("index") / "i", encoder=Encoder()) as made:
         made.add([IndexDocument(name, {"text": text}, {"year": YEARS[name]}) for name, text in TEXTS.items()])
         yield made
-    encoder.gate.set()
 
 
 @pytest.fixture
-def encoder(index: HybridIndex) -> Encoder:
-    return index._encoder  # type: ignore[return-value]
+def encoder(index: HybridIndex) -> Iterator[Encoder]:
+    encoder: Encoder = index._encoder  # type: ignore[assignment]
+    yield encoder
+    encoder.failing = encoder.waiting = encoder.seen = None
+    encoder.gate.set()
+    encoder.gate = threading.Event()
 
 
 def expander_of(model: Model | Any, **options: Any) -> QueryExpander:
@@ -189,16 +197,8 @@ def test_a_late_model(index: HybridIndex) -> None:
 
 def test_the_query_is_searched_while_the_model_thinks(index: HybridIndex, encoder: Encoder) -> None:
     """The model answers only once the query itself has reached the encoder."""
-    searched = threading.Event()
-    plain = encoder.embed_query
-
-    def embed(text: str) -> Any:
-        searched.set()
-        return plain(text)
-
-    encoder.embed_query = embed  # type: ignore[method-assign]
     model = Model(*REWORDED)
-    model.gate = searched
+    model.gate = encoder.seen = threading.Event()
     assert search_of(index, model).run(QUERY, 10).skipped == {}
 
 
@@ -218,11 +218,44 @@ def test_junk(index: HybridIndex) -> None:
     assert result.skipped[EXPANSION].startswith("refusal: ")
 
 
-def test_the_same_off_the_event_loop(index: HybridIndex) -> None:
-    import asyncio
-
+async def test_the_same_off_the_event_loop(index: HybridIndex) -> None:
     search = search_of(index, Model(*REWORDED, questions=QUESTIONS), **SPARSE)
-    assert asyncio.run(search.arun(QUERY, 10, {"year": 2021})) == search.run(QUERY, 10, {"year": 2021})
+    assert await search.arun(QUERY, 10, {"year": 2021}) == search.run(QUERY, 10, {"year": 2021})
+
+
+def test_a_late_answer_after_the_loop_is_closed(index: HybridIndex, caplog: pytest.LogCaptureFixture) -> None:
+    model = Model(*REWORDED, questions=QUESTIONS)
+    model.gate.clear()
+    expander = expander_of(model, timeout=0.05)
+    search = ExpandedSearch(index, expander=expander)
+    assert asyncio.run(search.arun(QUERY, 10)).skipped == {EXPANSION: "no answer within 0.05 s"}
+    under_way = expander.begin(QUERY)
+    model.gate.set()
+    assert under_way.result(60).texts
+    assert asyncio.run(search.arun(QUERY, 10)).skipped == {}
+    assert not [record for record in caplog.records if record.name != "limiar"]
+
+
+async def test_a_search_never_takes_the_threads_of_its_arms(
+    index: HybridIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    only_one = ArmThreads(1)
+    monkeypatch.setattr(arms, "arm_threads", lambda: only_one)
+    search = search_of(index, Model(*REWORDED, questions=QUESTIONS), timeout=10.0)
+    assert search.run(QUERY, 3).skipped == {}
+    assert (await search.arun(QUERY, 3)).skipped == {}
+
+
+async def test_far_more_searches_at_once_than_threads(index: HybridIndex) -> None:
+    """While all of them wait for the model, and then for their variants, no arm lacks a thread."""
+    model = Model(*REWORDED, questions=[*QUESTIONS, "É legal a dispensa?"])
+    model.gate.clear()
+    search = search_of(index, model, timeout=30.0)
+    running = [asyncio.ensure_future(search.arun(f"{QUERY} {number % 40}", 3)) for number in range(120)]
+    await asyncio.sleep(0.2)
+    model.gate.set()
+    assert all(len(result.hits) == 3 and not result.skipped for result in await asyncio.gather(*running))
+    assert model.calls == 40
 
 
 # k, filters and views
@@ -330,8 +363,8 @@ def test_a_late_arm_of_a_variant_costs_that_arm_only(index: HybridIndex, encoder
         search_of(index, model, timeout=0.5).run(QUERY, 10)
 
 
-def test_a_closed_index(index: HybridIndex) -> None:
-    search = search_of(index, Model(*REWORDED))
-    index.close()
+def test_a_closed_index(tmp_path: Path) -> None:
+    with HybridIndex.create(tmp_path / "i", encoder=WordsEncoder()) as index:
+        search = search_of(index, Model(*REWORDED))
     with pytest.raises(StoreError, match="is closed"):
         search.run(QUERY, 3)

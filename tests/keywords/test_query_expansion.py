@@ -144,7 +144,7 @@ def test_a_slow_server_takes_no_more_than_its_own_threads(monkeypatch: pytest.Mo
     model.gate.clear()
     expander = expander_of(model)
     waiting = [expander.begin(f"consulta {number}") for number in range(2)]
-    assert expander.variants("mais uma") == QueryVariants(reason="16 other queries wait for an answer")
+    assert expander.variants("mais uma") == QueryVariants(reason="64 other queries wait for an answer")
     model.gate.set()
     assert all(future.result(60).texts for future in waiting)
     own.wait(60)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from limiar.errors import ArmError, ConfigurationError
 from limiar.inputs import check_query
-from limiar.keywords.query_expansion import QueryExpander
-from limiar.retrieval.arms import in_arm_thread, run_arms
+from limiar.keywords.query_expansion import QueryExpander, QueryVariants
+from limiar.retrieval.arm_threads import search_threads
+from limiar.retrieval.arms import ArmResults, arun_arms, run_arms
 from limiar.retrieval.checks import check_count
 from limiar.retrieval.filters import parse_filter
 from limiar.retrieval.fusion import Arm, ArmHit, FusedHit, fuse
@@ -22,6 +23,8 @@ from limiar.retrieval.index_results import HybridHit, HybridResult
 DEFAULT_VARIANT_WEIGHT = 0.3
 _QUERY = "query"
 EXPANSION = "query expansion"
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -61,41 +64,70 @@ class ExpandedSearch(IndexSearch):
     def run(self, query: str, k: int, where: Mapping[str, Any] | None = None) -> HybridResult:
         if self.expander is None:
             return super().run(query, k, where)
-        search = super().run
-        check_query(query)
-        depth = max(check_count("k", k), self.candidates)
-        parse_filter(where)
+        search, depth = super().run, self._checked(query, k, where)
         began, asked = time.monotonic(), self.expander.begin(query)
         plain = search(query, depth, where)
         variants = self.expander.wait(asked, since=began)
         if not variants.texts:
-            return HybridResult(plain.hits[:k], {**plain.skipped, EXPANSION: variants.reason})
-        searches = {
-            f"variant {number}": partial(search, text, depth, where) for number, text in enumerate(variants.texts, 1)
-        }
+            return _plain(plain, k, variants.reason)
+        searches = _searches(search, variants, depth, where)
         try:
-            found = run_arms(searches, on_error=self.on_error)  # each search keeps to the timeout itself
+            found = run_arms(searches, on_error=self.on_error, threads=search_threads())
         except ArmError as error:
             if self.on_error == "raise":
                 raise
-            return HybridResult(plain.hits[:k], {**plain.skipped, EXPANSION: str(error)})
-        skipped = {**plain.skipped, **found.skipped, **_skipped_within(found.found)}
-        return HybridResult(self._fused(plain, found.found, k), skipped)
+            return _plain(plain, k, str(error))
+        return self._fused(plain, found, k)
 
     async def arun(self, query: str, k: int, where: Mapping[str, Any] | None = None) -> HybridResult:
-        return await in_arm_thread(partial(self.run, query, k, where))
+        if self.expander is None:
+            return await super().arun(query, k, where)
+        search, depth = super().arun, self._checked(query, k, where)
+        began, asked = time.monotonic(), self.expander.begin(query)
+        plain = await search(query, depth, where)
+        variants = await self.expander.await_(asked, since=began)
+        if not variants.texts:
+            return _plain(plain, k, variants.reason)
+        try:
+            found = await arun_arms(_searches(search, variants, depth, where), on_error=self.on_error)
+        except ArmError as error:
+            if self.on_error == "raise":
+                raise
+            return _plain(plain, k, str(error))
+        return self._fused(plain, found, k)
 
-    def _fused(self, plain: HybridResult, variants: Mapping[str, HybridResult], k: int) -> list[HybridHit]:
-        results = {_QUERY: plain, **variants}
+    def _checked(self, query: str, k: int, where: Mapping[str, Any] | None) -> int:
+        """How many to ask for. What cannot be searched is refused before the model is asked."""
+        check_query(query)
+        parse_filter(where)
+        return max(check_count("k", k), self.candidates)
+
+    def _fused(self, plain: HybridResult, variants: ArmResults[HybridResult], k: int) -> HybridResult:
+        results = {_QUERY: plain, **variants.found}
         arms = [Arm(name, [(hit.document.id, hit.fused.score) for hit in it.hits]) for name, it in results.items()]
-        weights = dict.fromkeys(variants, self.variant_weight)
+        weights = dict.fromkeys(variants.found, self.variant_weight)
         method = "relative" if self.fusion is None else self.fusion
         by_query = {hit.document.id: hit for hit in plain.hits}
         by_any = {hit.document.id: hit for it in results.values() for hit in it.hits}
-        return [
+        hits = [
             replace(by_any[hit.id], fused=_with_variants(hit, by_query.get(hit.id)))
             for hit in fuse(arms, method=method, weights=weights, rrf_k=self.rrf_k, limit=k)
         ]
+        return HybridResult(hits, {**plain.skipped, **variants.skipped, **_skipped_within(variants.found)})
+
+
+def _plain(result: HybridResult, k: int, reason: str) -> HybridResult:
+    return HybridResult(result.hits[:k], {**result.skipped, EXPANSION: reason})
+
+
+def _searches(
+    search: Callable[[str, int, Mapping[str, Any] | None], T],
+    variants: QueryVariants,
+    depth: int,
+    where: Mapping[str, Any] | None,
+) -> dict[str, Callable[[], T]]:
+    """By name, the search for each variant. No time limit but that of its own arms."""
+    return {f"variant {number}": partial(search, text, depth, where) for number, text in enumerate(variants.texts, 1)}
 
 
 def _skipped_within(variants: Mapping[str, HybridResult]) -> dict[str, str]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import concurrent.futures
 import logging
 import threading
 import time
 from collections import OrderedDict
 from concurrent.futures import Future
-from concurrent.futures import TimeoutError as NotYet
+from contextlib import suppress
 from dataclasses import dataclass
 
 from limiar.errors import ConfigurationError, ExpansionStoreError, LimiarError
@@ -136,13 +138,32 @@ class QueryExpander:
             future: of `begin`.
             since: the `time.monotonic()` to count from; None for now.
         """
-        left = self.timeout if since is None else since + self.timeout - time.monotonic()
-        try:
-            found = future.result(max(0.0, left))
-        except NotYet:
+        concurrent.futures.wait([future], self._left(since))
+        return self._come(future)
+
+    async def await_(self, future: Future[QueryVariants], *, since: float | None = None) -> QueryVariants:
+        """`wait` for coroutines: no thread waits."""
+        loop, done = asyncio.get_running_loop(), asyncio.Event()
+
+        def tell(_: object) -> None:
+            with suppress(RuntimeError):  # a late answer, and the loop is closed
+                loop.call_soon_threadsafe(done.set)
+
+        future.add_done_callback(tell)
+        with suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(done.wait(), self._left(since))
+        return self._come(future)
+
+    def _left(self, since: float | None) -> float:
+        return self.timeout if since is None else max(0.0, since + self.timeout - time.monotonic())
+
+    def _come(self, future: Future[QueryVariants]) -> QueryVariants:
+        if not future.done():
             found = QueryVariants(reason=f"no answer within {self.timeout} s")
-        except Exception as error:  # the system has no thread left
+        elif error := future.exception():  # the system has no thread left, or the model's function exits
             found = QueryVariants(reason=type(error).__name__)
+        else:
+            found = future.result()
         if found.reason:
             logger.warning("a query is searched as it is: %s", found.reason)
         return found

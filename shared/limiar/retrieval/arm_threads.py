@@ -13,7 +13,8 @@ from concurrent.futures import Future
 from typing import TypeVar
 
 MAX_ARM_THREADS = 64
-MAX_CHAT_THREADS = 16
+MAX_SEARCH_THREADS = 64
+MAX_CHAT_THREADS = 64
 _IDLE_SECONDS = 60.0
 _EXIT_SECONDS = 1.0
 
@@ -120,12 +121,18 @@ def arm_threads() -> ArmThreads:
     return _threads
 
 
+def search_threads() -> ArmThreads:
+    """Those for whole searches, apart: a search that waits for its arms must not take the threads that they need."""
+    return _search_threads
+
+
 def chat_threads() -> ArmThreads:
     """Those that wait for chat models, apart: a slow server must not take the threads that searches need."""
     return _chat_threads
 
 
 _threads = ArmThreads(MAX_ARM_THREADS)
+_search_threads = ArmThreads(MAX_SEARCH_THREADS)
 _chat_threads = ArmThreads(MAX_CHAT_THREADS)
 
 
@@ -137,8 +144,9 @@ def _let_arms_return() -> None:
 
 def _forget_threads() -> None:
     """A forked child has none of its parent's threads."""
-    global _threads, _chat_threads  # noqa: PLW0603
+    global _threads, _search_threads, _chat_threads  # noqa: PLW0603
     _threads = ArmThreads(MAX_ARM_THREADS)
+    _search_threads = ArmThreads(MAX_SEARCH_THREADS)
     _chat_threads = ArmThreads(MAX_CHAT_THREADS)
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar, get_args
 
 from limiar.errors import ArmError, ConfigurationError
-from limiar.retrieval.arm_threads import arm_threads, settle
+from limiar.retrieval.arm_threads import ArmThreads, arm_threads, search_threads, settle
 from limiar.selection import check_choice
 
 logger = logging.getLogger("limiar")
@@ -38,7 +38,11 @@ class ArmResults(Generic[T]):
 
 
 def run_arms(
-    arms: Mapping[str, Callable[[], T]], *, timeout: float | None = None, on_error: OnArmError = "raise"
+    arms: Mapping[str, Callable[[], T]],
+    *,
+    timeout: float | None = None,
+    on_error: OnArmError = "raise",
+    threads: ArmThreads | None = None,
 ) -> ArmResults[T]:
     """Call all arms at once and wait for them.
 
@@ -54,6 +58,7 @@ def run_arms(
         arms: name to callable; at least one.
         timeout: seconds that each arm may take, counted from the call; None for no limit.
         on_error: "raise" at the first arm that fails or is late, or "skip" it.
+        threads: where they run; None for `arm_threads()`. Arms that ask arms in turn need others than those.
 
     Raises:
         ArmError: an arm failed or was late and `on_error="raise"`, or no arm is left.
@@ -66,7 +71,7 @@ def run_arms(
     """
     check_arm_options(arms, timeout, on_error)
     deadline = None if timeout is None else time.monotonic() + timeout
-    threads = arm_threads()
+    threads = arm_threads() if threads is None else threads
     futures: dict[str, Future[T]] = {}
     for name, arm in arms.items():
         futures[name] = Future()
@@ -110,8 +115,8 @@ async def arun_arms(
 
 
 async def in_arm_thread(function: Callable[[], T]) -> T:
-    """Await `function()` run in one of the threads of `run_arms`: for an arm that would block the event loop."""
-    threads = arm_threads()
+    """Await `function()` run in a thread apart from those of `run_arms`, which it may call itself."""
+    threads = search_threads()
     while not threads.take_slot():  # noqa: ASYNC110  # a waiting thread would need a thread
         await asyncio.sleep(0.01)
     future: Future[T] = Future()
