@@ -1,6 +1,7 @@
 """Which first stage, and how fast: `HybridIndex`, its arms, the frameworks' own retrievers, and a reranker behind it.
 
-    python benchmarks/hybrid.py --data DIR [--parts quality peers latency] [--collection juristcu] [--first 200]
+    python benchmarks/hybrid.py --data DIR [--parts quality peers latency adapters rerank]
+                                [--collection juristcu] [--first 200]
     python benchmarks/hybrid.py --size 100000
 
 The first searches the whole of `DIR/juristcu`, or of another collection, for all or the first dev questions. Quality:
@@ -20,7 +21,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from hybrid_latency import CACHE_MB, show_latency
+from hybrid_latency import CACHE_MB, COLD_QUESTIONS, show_adapters, show_latency, show_rerank
 from hybrid_size import show_size
 from peers import PEERS, Passages, Search
 from rich.console import Console
@@ -33,22 +34,29 @@ from limiar.evaluation.metrics import bootstrap_interval, ndcg
 from limiar.retrieval.hybrid_index import DEFAULT_CANDIDATES
 
 METHODS = ("rrf", "relative", "distribution")
-PARTS = ("quality", "peers", "latency")
+PARTS = ("quality", "peers", "latency", "adapters", "rerank")
 DEPTH = 500
 Ranking = tuple[str, Search]
 
 
 class OnceEncoder:
-    """Embeds each passage once, for all that want its vector."""
+    """Embeds each passage once, for all that want its vector; questions as often as asked, unless they are kept."""
+
+    keep_questions = False
 
     def __init__(self, encoder: Encoder) -> None:
         self._encoder = encoder
         self._known: dict[str, np.ndarray] = {}
+        self._questions: dict[str, np.ndarray] = {}
         self.model_id = encoder.model_id
         self.dimensions = encoder.dimensions
 
     def embed_query(self, text: str) -> np.ndarray:
-        return self._encoder.embed_query(text)
+        if not self.keep_questions:
+            return self._encoder.embed_query(text)
+        if text not in self._questions:
+            self._questions[text] = self._encoder.embed_query(text)
+        return self._questions[text]
 
     def embed_documents(self, texts: Sequence[str], *, progress: object = None) -> np.ndarray:  # noqa: ARG002
         if new := [text for text in dict.fromkeys(texts) if text not in self._known]:
@@ -137,8 +145,14 @@ def show_collection(collection: Collection, parts: Sequence[str], rounds: int) -
             for name, search in tables[part]():
                 table.add(name, search)
             table.show()
+        questions = [question.text for question in collection.questions]
         if "latency" in parts:
-            show_latency(index, [question.text for question in collection.questions], rounds)
+            show_latency(index, questions, rounds)
+        if "rerank" in parts:
+            show_rerank(index, questions[:COLD_QUESTIONS])
+        if "adapters" in parts:
+            encoder.keep_questions = True
+            show_adapters(index, questions, rounds)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -26,14 +26,16 @@ CACHE_MB = 2000
 
 
 def show_latency(index: HybridIndex, questions: Sequence[str], rounds: int) -> None:
-    """Measure, print."""
+    """Each arm alone, the question's vector included, and both."""
     arms = in_turn({name: search_in(index, weights) for name, weights in ARMS.items()}, questions, rounds)
     show(f"index.search, k=10, {len(questions) * rounds} calls each", arms)
     print(f"hybrid / slower arm: {hybrid_ratio(arms):.2f}x")
+
+
+def show_adapters(index: HybridIndex, questions: Sequence[str], rounds: int) -> None:
+    """What the frameworks add to the plain search. For small differences to show, vectors should be at hand."""
     for k in (10, DEEP):
-        seconds = in_turn(adapters(index, k), questions, rounds)
-        show(f"adapters, k={k}", seconds, base="index.search")
-    show_rerank(index, questions[:COLD_QUESTIONS])
+        show(f"adapters, k={k}", in_turn(adapters(index, k), questions, rounds), base="index.search")
 
 
 def in_turn(calls: Calls, questions: Sequence[str], rounds: int) -> dict[str, list[float]]:

@@ -73,6 +73,7 @@ def _show(size: int) -> None:
             index.add(_documents(words, size), progress=_Reports(start))
             seconds = time.perf_counter() - start
             print(f"{size:,} documents added in {seconds:,.0f} s: {size / seconds:,.0f} a second")
+            print(f"  CPU time of this process: {time.process_time():,.0f} s, load {os.getloadavg()[0]:.1f}")
             stats = index.stats()
             print(f"{stats.size_bytes / 1e6:,.0f} MB on disk, {stats.size_bytes / size / 1e3:.1f} kB a document")
             for part, bytes_on_disk in _parts(index.folder).items():
