@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from limiar.errors import ConfigurationError
 from limiar.rate_limits import asked_wait
@@ -73,18 +74,37 @@ def failed_status(status: int, headers: Mapping[str, str], *codes: object) -> Fa
     return Failure(reason, passing, asked_wait(headers, limited=status == 429), code)
 
 
+def http_address(text: str) -> SplitResult | None:
+    """The parts of a server's address; None if it is not of the form http(s)://HOST[:PORT]/..."""
+    try:
+        address = urlsplit(text)
+        usable = address.scheme in ("http", "https") and bool(address.hostname) and address.port != 0
+    except ValueError:
+        return None
+    return address if usable else None
+
+
+def openai_key(key: Secret | None, server: str) -> Secret:
+    """The key given, or that of the environment, or for a server other than OpenAI's a placeholder.
+
+    Raises:
+        ConfigurationError: OpenAI's server, and no key.
+    """
+    key = key or Secret(os.environ.get("OPENAI_API_KEY") or "")
+    if not key.reveal() and server == OPENAI:
+        msg = "OpenAI needs a key: set OPENAI_API_KEY or give api_key; a server of your own needs base_url"
+        raise ConfigurationError(msg)
+    return key if key.reveal() else Secret(NO_KEY)
+
+
 def without_credentials(base_url: str) -> str:
     """The address without user, password, query and closing slash.
 
     Raises:
         ConfigurationError: it is not the address of a server.
     """
-    try:
-        address = urlsplit(base_url)
-        usable = address.scheme in ("http", "https") and bool(address.hostname) and address.port != 0
-    except ValueError:
-        usable = False
-    if not usable:
+    address = http_address(base_url)
+    if address is None:
         msg = "base_url is not of the form http(s)://HOST[:PORT]/...; an example: http://localhost:8000/v1"
         raise ConfigurationError(msg)
     host = address.hostname if ":" not in (address.hostname or "") else f"[{address.hostname}]"

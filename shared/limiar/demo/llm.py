@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from limiar.demo.options import DEFAULT_LLM
 from limiar.errors import ConfigurationError, LimiarError, MissingExtraError
+from limiar.servers import http_address
 
 if TYPE_CHECKING:
     from openai import OpenAI
@@ -118,12 +119,7 @@ def prompt(question: str, passages: Sequence[Passage]) -> list[ChatCompletionMes
 
 
 def _check_url(base_url: str) -> None:
-    try:
-        address = urlsplit(base_url)
-        usable = address.scheme in ("http", "https") and bool(address.hostname) and address.port != 0
-    except ValueError:
-        usable = False
-    if not usable:
+    if http_address(base_url) is None:
         msg = "the LLM server's address is not of the form http(s)://HOST[:PORT]/...; an example: http://localhost:11434/v1"
         raise ConfigurationError(msg)
 

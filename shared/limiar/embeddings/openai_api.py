@@ -23,7 +23,7 @@ from limiar.embeddings.vector_cache import VectorCache
 from limiar.errors import ConfigurationError, EncoderError
 from limiar.inputs import check_texts, encodable
 from limiar.selection import check_count
-from limiar.servers import NO_KEY, OPENAI, Secret, without_credentials
+from limiar.servers import OPENAI, Secret, openai_key, without_credentials
 
 logger = logging.getLogger("limiar")
 
@@ -284,20 +284,13 @@ class OpenAIEncoder:
                 self._requests = Requests(
                     self.server,
                     self._base_url,
-                    self._usable_key(),
+                    openai_key(self._key, self.server),
                     fixed,
                     self.max_concurrency,
                     self.max_retries,
                     self.timeout,
                 )
             return self._requests
-
-    def _usable_key(self) -> Secret:
-        key = self._key or Secret(os.environ.get("OPENAI_API_KEY") or "")
-        if not key.reveal() and self.server == OPENAI:
-            msg = "OpenAI needs a key: set OPENAI_API_KEY or give api_key; a server of your own needs base_url"
-            raise ConfigurationError(msg)
-        return key if key.reveal() else Secret(NO_KEY)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from limiar.keywords.chat import ChatAnswer
 from limiar.keywords.prompts import Message
 from limiar.keywords.transport import ClientTransport, Reply, Transport, open_transport
 from limiar.selection import check_count
-from limiar.servers import LONGEST_WAIT, NO_KEY, OPENAI, Failure, Secret, failed_status, without_credentials
+from limiar.servers import LONGEST_WAIT, OPENAI, Failure, Secret, failed_status, openai_key, without_credentials
 
 if TYPE_CHECKING:
     import openai
@@ -171,18 +171,11 @@ class OpenAIChat:
         with self._lock:
             if self._transport is None:
                 self._transport = (
-                    open_transport(self._base_url, self._usable_key(), self.timeout)
+                    open_transport(self._base_url, openai_key(self._key, self.server), self.timeout)
                     if self._client is None
                     else ClientTransport(self._client, self.timeout)
                 )
             return self._transport
-
-    def _usable_key(self) -> Secret:
-        key = self._key or Secret(os.environ.get("OPENAI_API_KEY") or "")
-        if not key.reveal() and self.server == OPENAI:
-            msg = "OpenAI needs a key: set OPENAI_API_KEY or give api_key; a server of your own needs base_url"
-            raise ConfigurationError(msg)
-        return key if key.reveal() else Secret(NO_KEY)
 
 
 def _forms(schema: Mapping[str, object] | None) -> list[dict[str, object]]:

@@ -24,6 +24,7 @@ from limiar.errors import (
     StoreUnreachableError,
     StoreWriteError,
 )
+from limiar.servers import http_address
 
 if TYPE_CHECKING:
     from chromadb.api import ClientAPI
@@ -244,12 +245,8 @@ def check_place(chroma: object) -> None:
     if not isinstance(chroma, str):
         msg = f"chroma is {type(chroma).__name__}; expected a server's address, a Chroma client or None"
         raise ConfigurationError(msg)
-    try:
-        address = urlsplit(chroma)
-        usable = address.scheme in {"http", "https"} and bool(address.hostname) and address.port != 0
-    except ValueError:
-        usable = False
-    if not usable:
+    address = http_address(chroma)
+    if address is None:
         msg = "chroma is no address of a server; expected one such as 'http://localhost:8000'"
         raise ConfigurationError(msg)
     if address.username or address.password:
