@@ -1,7 +1,7 @@
 """Which first stage, and how fast: `HybridIndex`, its arms, the frameworks' own retrievers, and a reranker behind it.
 
     python benchmarks/hybrid.py --data DIR [--parts quality peers latency adapters rerank]
-                                [--collection juristcu] [--first 200]
+                                [--collection juristcu] [--first 200] [--skip-rerank]
     python benchmarks/hybrid.py --size 100000
 
 The first searches the whole of `DIR/juristcu`, or of another collection, for all or the first dev questions. Quality:
@@ -18,6 +18,7 @@ import dataclasses
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -65,7 +66,7 @@ class OnceEncoder:
 
 
 def first_stages(index: HybridIndex) -> Iterator[Ranking]:
-    """By name, what finds ids; the last one reranks."""
+    """By name, what finds ids."""
 
     def stage(depth: int = DEPTH, **options: object) -> Search:
         return lambda question: [
@@ -78,15 +79,19 @@ def first_stages(index: HybridIndex) -> Iterator[Ranking]:
         yield f"fused, {method}", stage(fusion=method)
     for method in METHODS:
         yield f"fused, {method}, {DEFAULT_CANDIDATES} of each arm", stage(DEFAULT_CANDIDATES, fusion=method)
+
+
+def reranked(index: HybridIndex) -> Ranking:
+    """The default fusion, all 500 of it reranked."""
     scorer = LateInteractionScorer(cache_mb=CACHE_MB)
 
-    def reranked(question: str) -> list[str]:
+    def search(question: str) -> list[str]:
         documents = [hit.document for hit in index.search(question, DEPTH).hits]
         scores = scorer.score(question, [document.text for document in documents])
         order = sorted(range(len(documents)), key=lambda place: -scores[place])
         return [documents[place].id for place in order]
 
-    yield "fused, relative, all 500 reranked", reranked
+    return "fused, relative, all 500 reranked", search
 
 
 def peers(passages: Passages) -> Iterator[tuple[str, Search | str]]:
@@ -130,14 +135,14 @@ def recall(ranking: Sequence[str], grades: Mapping[str, int]) -> float:
     return len(relevant & set(ranking[:DEPTH])) / len(relevant)
 
 
-def show_collection(collection: Collection, parts: Sequence[str], rounds: int) -> None:
+def show_collection(collection: Collection, parts: Sequence[str], rounds: int, *, skip_rerank: bool) -> None:
     """Index the passages, then print what is asked for."""
     texts = {passage.id: passage.full_text for passage in collection.passages}
     encoder = OnceEncoder(BundledEncoder())
     with tempfile.TemporaryDirectory() as folder, HybridIndex.create(Path(folder) / "index", encoder=encoder) as index:
         index.add([IndexDocument(identity, {"text": text}) for identity, text in texts.items()])
         tables: dict[str, Callable[[], Iterator[tuple[str, Search | str]]]] = {
-            "quality": lambda: first_stages(index),
+            "quality": lambda: first_stages(index) if skip_rerank else chain(first_stages(index), [reranked(index)]),
             "peers": lambda: peers(Passages(texts, encoder, DEPTH)),
         }
         for part in (part for part in parts if part in tables):
@@ -160,6 +165,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path)
     parser.add_argument("--collection", default="juristcu", help="a folder of DIR in BEIR's layout")
+    parser.add_argument("--skip-rerank", action="store_true", help="leave the reranked row of quality out")
     parser.add_argument("--first", type=int, help="so many questions only")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--rounds", type=int, default=3, help="how often each question is timed")
@@ -173,7 +179,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     else:
         collection = load_collection(args.data / args.collection, "dev")
         questions = collection.questions[: args.first]
-        show_collection(dataclasses.replace(collection, questions=questions), args.parts, args.rounds)
+        show_collection(
+            dataclasses.replace(collection, questions=questions), args.parts, args.rounds, skip_rerank=args.skip_rerank
+        )
     print(f"load average at the end: {os.getloadavg()[0]:.1f}")
 
 
