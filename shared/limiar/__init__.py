@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         VectorCacheError,
     )
     from limiar.keywords.chat import ChatAnswer, ChatModel, FunctionChat
+    from limiar.keywords.entries import Outcome, Recipe
     from limiar.keywords.expansion import Expansion, Keyword
     from limiar.keywords.generate import Expander
     from limiar.keywords.indexing import IndexTexts, apply_expansions
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
     from limiar.keywords.prompts import ExpansionPrompt
     from limiar.keywords.query_expansion import QueryExpander, QueryVariants
     from limiar.keywords.report import ExpansionEstimate, ExpansionReport, Prices
-    from limiar.keywords.store import ExpansionStore, Outcome, Recipe
+    from limiar.keywords.store import ExpansionStore
     from limiar.rerank import Reranker, RerankResult, ScoredDocument
     from limiar.retrieval.bm25 import BM25Index
     from limiar.retrieval.document_store import StoredDocument
@@ -185,6 +186,7 @@ _HOMES = {
         "VectorCacheError",
     ],
     "limiar.keywords.chat": ["ChatAnswer", "ChatModel", "FunctionChat"],
+    "limiar.keywords.entries": ["Outcome", "Recipe"],
     "limiar.keywords.expansion": ["Expansion", "Keyword"],
     "limiar.keywords.generate": ["Expander"],
     "limiar.keywords.indexing": ["IndexTexts", "apply_expansions"],
@@ -194,7 +196,7 @@ _HOMES = {
     "limiar.keywords.prompts": ["ExpansionPrompt"],
     "limiar.keywords.query_expansion": ["QueryExpander", "QueryVariants"],
     "limiar.keywords.report": ["ExpansionEstimate", "ExpansionReport", "Prices"],
-    "limiar.keywords.store": ["ExpansionStore", "Outcome", "Recipe"],
+    "limiar.keywords.store": ["ExpansionStore"],
     "limiar.rerank": ["RerankResult", "Reranker", "ScoredDocument"],
     "limiar.retrieval.bm25": ["BM25Index"],
     "limiar.retrieval.document_store": ["StoredDocument"],

@@ -18,8 +18,8 @@ from limiar import (
     FunctionChat,
     OpenAIChat,
 )
-from limiar.keywords.chat import choose_chat
 from limiar.keywords.foreign import chat_error
+from limiar.keywords.resolve import choose_chat
 
 from .conftest import GOOD, KEY, Server, refused, said
 

@@ -31,7 +31,7 @@ from limiar import (
     Prices,
 )
 from limiar.keywords.claims import Claims
-from limiar.keywords.store import text_key
+from limiar.keywords.entries import text_key
 
 from .conftest import GOOD, KEY, Reply, Server, refused, said
 

@@ -22,7 +22,7 @@ from limiar.errors import ConfigurationError, ExpansionStoreError, InputError
 
 if TYPE_CHECKING:
     from limiar import Expansion, ExpansionStore, IndexTexts, Recipe
-    from limiar.keywords.store import Entry
+    from limiar.keywords.entries import Entry
 
 _LISTED, _IDS = 50, 5
 
@@ -88,7 +88,7 @@ def _show(args: argparse.Namespace) -> int:
 
 
 def _edit(args: argparse.Namespace) -> int:
-    from limiar.keywords.store import text_key
+    from limiar.keywords.entries import text_key
 
     place = _place(args)
     with _opened(place) as store:

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field, replace
 
 from limiar.errors import ChatError, ExpansionParseError
 from limiar.keywords.chat import ChatAnswer, ChatModel
+from limiar.keywords.entries import Outcome
 from limiar.keywords.expansion import Expansion
 from limiar.keywords.foreign import chat_error
 from limiar.keywords.languages import unrelated, wrong_language
 from limiar.keywords.parser import parse_expansion
 from limiar.keywords.prompts import ExpansionPrompt, Message, shorten
-from limiar.keywords.store import Outcome
 from limiar.rate_limits import Gate, backoff, jittered
 from limiar.servers import LONGEST_WAIT
 

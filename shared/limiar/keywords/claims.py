@@ -12,7 +12,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
-from limiar.keywords.store import ExpansionStore, Recipe, insert_rows, marks, name_documents, pages, recipe_number
+from limiar.keywords.entries import Recipe
+from limiar.keywords.entry_rows import insert_rows, marks, name_documents, pages, recipe_number
+from limiar.keywords.store import ExpansionStore
 
 LEASE = 60.0
 """Seconds after which a run that gave no sign of life has lost its claims."""

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 from limiar.errors import ConfigurationError
 from limiar.inputs import check_texts
+from limiar.keywords.entries import text_key
 from limiar.keywords.expansion import Expansion, Keyword
 from limiar.keywords.generate import Expander
 from limiar.keywords.offline import OfflineGenerator
-from limiar.keywords.store import text_key
 
 logger = logging.getLogger("limiar")
 

@@ -15,11 +15,13 @@ from limiar.embeddings.packing import token_counter
 from limiar.errors import ChatError, ConfigurationError, InputTypeError, LimiarError
 from limiar.inputs import encodable
 from limiar.keywords.asking import Asked, Asker, Stopped
-from limiar.keywords.chat import ChatModel, choose_chat
+from limiar.keywords.chat import ChatModel
 from limiar.keywords.claims import LEASE, Claims
+from limiar.keywords.entries import Outcome, Recipe, text_key
 from limiar.keywords.prompts import ExpansionPrompt
 from limiar.keywords.report import ExpansionEstimate, ExpansionReport, Prices
-from limiar.keywords.store import ExpansionStore, Outcome, Recipe, text_key
+from limiar.keywords.resolve import choose_chat
+from limiar.keywords.store import ExpansionStore
 from limiar.selection import check_count
 
 logger = logging.getLogger("limiar")

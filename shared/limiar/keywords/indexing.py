@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from limiar.keywords.store import ExpansionStore, Recipe
+from limiar.keywords.entries import Recipe
+from limiar.keywords.store import ExpansionStore
 
 if TYPE_CHECKING:
     from limiar.retrieval.document_store import StoredDocument

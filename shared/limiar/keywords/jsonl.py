@@ -9,18 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from limiar.errors import ExpansionStoreError, InputError
+from limiar.keywords.entries import STATUSES, Entry, Outcome, Recipe, text_key
+from limiar.keywords.entry_rows import name_documents, recipe_number, replace_outcome
 from limiar.keywords.expansion import Expansion
-from limiar.keywords.store import (
-    STATUSES,
-    Entry,
-    ExpansionStore,
-    Outcome,
-    Recipe,
-    name_documents,
-    recipe_number,
-    replace_outcome,
-    text_key,
-)
+from limiar.sqlite_file import SqliteFile
 
 _HASH = re.compile(r"[0-9a-f]{64}")
 
@@ -48,7 +40,7 @@ class _Line:
 
 
 def import_jsonl(
-    store: ExpansionStore,
+    store: SqliteFile,
     path: str | Path,
     texts: Mapping[str, str] | Iterable[tuple[str, str]] = (),
     *,
@@ -61,7 +53,7 @@ def import_jsonl(
     its document has in `texts`, to the one that a run named by the same id, or to its own "text_sha256".
 
     Args:
-        store: where to.
+        store: the store's file.
         path: the file, UTF-8.
         texts: the documents, by id or as (id, text).
         recipe: what to keep them under: give an expander's `recipe`, and it will not ask about them. None for
@@ -76,7 +68,7 @@ def import_jsonl(
     keys = {document_id: text_key(text) for document_id, text in pairs}
     recipe = Recipe.imported() if recipe is None else recipe
     taken = kept = unknown = 0
-    with store.file.writing() as connection:
+    with store.writing() as connection:
         number = recipe_number(connection, recipe, make=True)
         name_documents(connection, keys.items())
         for line in _lines(Path(path)):
@@ -98,15 +90,14 @@ def import_jsonl(
     return Imported(taken, kept, unknown)
 
 
-def export_jsonl(store: ExpansionStore, path: str | Path, recipe: Recipe | None = None) -> int:
+def export_jsonl(entries: Iterable[Entry], path: str | Path) -> int:
     """Write a line for each document of each entry, or one without an id for a stale entry; give their number.
 
     The file appears whole or not at all. `import_jsonl` reads it.
 
     Args:
-        store: where from.
+        entries: read once.
         path: the file; one that is there is replaced.
-        recipe: of one recipe; None for all.
 
     Raises:
         ExpansionStoreError: the file cannot be written, or the store cannot be read.
@@ -116,7 +107,7 @@ def export_jsonl(store: ExpansionStore, path: str | Path, recipe: Recipe | None 
     count = 0
     try:
         with part.open("w", encoding="utf-8") as file:
-            for entry in store.entries(recipe):
+            for entry in entries:
                 for document_id in entry.ids or (None,):
                     file.write(json.dumps(_line_of(entry, document_id), ensure_ascii=False) + "\n")
                     count += 1

@@ -10,11 +10,12 @@ from itertools import islice
 
 from limiar.errors import ConfigurationError
 from limiar.keywords.claims import Claims
+from limiar.keywords.entries import Outcome, Recipe, text_key
 from limiar.keywords.expansion import Expansion, Keyword
 from limiar.keywords.generate import Progress, checked_chunks
 from limiar.keywords.offline import Keywords, OfflineGenerator
 from limiar.keywords.report import ExpansionEstimate, ExpansionReport
-from limiar.keywords.store import ExpansionStore, Outcome, Recipe, text_key
+from limiar.keywords.store import ExpansionStore
 from limiar.selection import check_count
 
 _BATCH = 500

@@ -15,12 +15,14 @@ from dataclasses import dataclass
 from limiar.errors import ConfigurationError, ExpansionStoreError, LimiarError
 from limiar.inputs import check_query, encodable
 from limiar.keywords.asking import Asker
-from limiar.keywords.chat import ChatModel, choose_chat
+from limiar.keywords.chat import ChatModel
 from limiar.keywords.cleaning import key_of
+from limiar.keywords.entries import Outcome, Recipe
 from limiar.keywords.expansion import Expansion
 from limiar.keywords.prompts import ExpansionPrompt
 from limiar.keywords.query_prompts import QUERY_VERSION, instructions_for
-from limiar.keywords.store import ExpansionStore, Outcome, Recipe
+from limiar.keywords.resolve import choose_chat
+from limiar.keywords.store import ExpansionStore
 from limiar.retrieval.arm_threads import MAX_CHAT_THREADS, chat_threads
 from limiar.selection import check_count
 

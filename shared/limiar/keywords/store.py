@@ -2,37 +2,33 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import sqlite3
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
 
 from limiar.errors import ExpansionStoreError, InputError
 from limiar.group_commit import GroupCommit
-from limiar.inputs import encodable
+from limiar.keywords.entries import STATUSES, Entry, Outcome, Recipe, Status, text_key
+from limiar.keywords.entry_rows import (
+    COLUMNS,
+    PAGE,
+    UNLESS_FINISHED,
+    document_ids,
+    entry_of,
+    entry_row,
+    marks,
+    name_documents,
+    pages,
+    put_rows,
+    recipe_number,
+    replace_outcome,
+)
 from limiar.keywords.expansion import Expansion
+from limiar.keywords.jsonl import Imported, export_jsonl, import_jsonl
 from limiar.selection import check_choice
 from limiar.sqlite_file import SqliteFile
 
-if TYPE_CHECKING:
-    from limiar.keywords.chat import ChatModel
-    from limiar.keywords.jsonl import Imported
-    from limiar.keywords.prompts import ExpansionPrompt
-
-Status = Literal["done", "edited", "failed", "unanswered"]
-STATUSES: tuple[str, ...] = get_args(Status)
-"""done: by the model, or imported. edited: by hand. failed: asked, but the answer is of no use; its raw text is kept.
-unanswered: the model gave no answer; the next run asks again."""
-
 _VERSION = 1
-_PAGE = 400
-_MOST_VALUES = 900  # SQLite before 3.32 takes 999
 _SCHEMA = (
     """
     CREATE TABLE recipes (
@@ -58,89 +54,6 @@ _SCHEMA = (
     "CREATE INDEX claims_by_owner ON claims (owner)",
     "CREATE TABLE owners (id TEXT PRIMARY KEY, host TEXT NOT NULL, pid INTEGER NOT NULL, expires REAL NOT NULL)",
 )
-_NOTHING = Expansion()
-_COLUMNS = "status, expansion, reason, answer, calls, prompt_tokens, completion_tokens, seconds, written"
-
-_Row = tuple[int, bytes, str, str, str, str, int, int, int, float, float]
-_EXCLUDED = ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS.split(", "))
-_REPLACE = f"ON CONFLICT (recipe, text) DO UPDATE SET {_EXCLUDED}"
-_UNLESS_FINISHED = f"{_REPLACE} WHERE status NOT IN ('done', 'edited')"
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """What made an expansion, besides the document: entries of different recipes live side by side.
-
-    Attributes:
-        model: the model's name.
-        parameters: its parameters, as JSON with sorted keys.
-        prompt: the prompt's fingerprint.
-        version: the prompt's version, for people.
-    """
-
-    model: str
-    parameters: str
-    prompt: str
-    version: str
-
-    @classmethod
-    def of(cls, chat: ChatModel, prompt: ExpansionPrompt) -> Recipe:
-        """The recipe of a model and a prompt."""
-        parameters = json.dumps(dict(chat.parameters), sort_keys=True, default=str)
-        return cls(chat.model_id, parameters, prompt.fingerprint, prompt.version)
-
-    @classmethod
-    def imported(cls, name: str = "imported") -> Recipe:
-        """The recipe of expansions from elsewhere, under a name."""
-        return cls(name, "{}", "", "")
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """The SHA-256 of the model, its parameters and the prompt."""
-        return hashlib.sha256(json.dumps([self.model, self.parameters, self.prompt]).encode()).hexdigest()
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a document fared. `raw` is the answer where it could not be used, `reason` says why, or what is missing."""
-
-    status: Status
-    expansion: Expansion = _NOTHING
-    reason: str = ""
-    raw: str = ""
-    calls: int = 0
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    seconds: float = 0.0
-
-
-@dataclass(frozen=True)
-class Entry:
-    """What the store holds for a document's text.
-
-    Attributes:
-        text_hash: the SHA-256 of the text, in hex.
-        ids: the documents that have this text now; none if each has changed since.
-        recipe: what made it.
-        outcome: the expansion, or why there is none.
-        written: seconds since 1970.
-    """
-
-    text_hash: str
-    ids: tuple[str, ...]
-    recipe: Recipe
-    outcome: Outcome
-    written: float
-
-    @property
-    def stale(self) -> bool:
-        """Whether no document has this text any more."""
-        return not self.ids
-
-
-def text_key(text: str) -> bytes:
-    """What a document's text is known by: its SHA-256."""
-    return hashlib.sha256(encodable(text).encode()).digest()
 
 
 class ExpansionStore:
@@ -308,135 +221,40 @@ class ExpansionStore:
         replace: bool = False,
     ) -> Imported:
         """Take expansions from a file of lines: see `limiar.keywords.jsonl.import_jsonl`."""
-        from limiar.keywords.jsonl import import_jsonl
-
-        return import_jsonl(self, path, texts, recipe=recipe, replace=replace)
+        return import_jsonl(self._file, path, texts, recipe=recipe, replace=replace)
 
     def export_jsonl(self, path: str | Path, recipe: Recipe | None = None) -> int:
         """Write the entries to a file of lines: see `limiar.keywords.jsonl.export_jsonl`."""
-        from limiar.keywords.jsonl import export_jsonl
-
-        return export_jsonl(self, path, recipe)
+        return export_jsonl(self.entries(recipe), path)
 
     def _write(self, some: Sequence[tuple[Recipe, bytes, Outcome]]) -> None:
         with self._file.writing() as connection:
             numbers = {recipe: recipe_number(connection, recipe, make=True) for recipe, _, _ in some}
-            rows = [_row(numbers[recipe], key, outcome) for recipe, key, outcome in some]
-            _put_rows(connection, rows, _UNLESS_FINISHED)
+            rows = [entry_row(numbers[recipe], key, outcome) for recipe, key, outcome in some]
+            put_rows(connection, rows, UNLESS_FINISHED)
 
     def _entry(self, recipe: Recipe, key: bytes) -> Entry | None:
-        query = f"SELECT {_COLUMNS} FROM entries WHERE recipe = ? AND text = ?"  # noqa: S608
+        query = f"SELECT {COLUMNS} FROM entries WHERE recipe = ? AND text = ?"  # noqa: S608
         with self._file.opened("read") as connection:
             row = connection.execute(query, (recipe_number(connection, recipe), key)).fetchone()
-            return None if row is None else _entry_of(recipe, key, _ids(connection, [key]), row)
+            return None if row is None else entry_of(recipe, key, document_ids(connection, [key]), row)
 
     def _of_recipe(self, recipe: Recipe, status: str | None) -> Iterator[Entry]:
         last = b""
         while True:
             query = (
-                f"SELECT text, {_COLUMNS} FROM entries WHERE recipe = ? AND text > ? AND status = ifnull(?, status) "  # noqa: S608
-                f"ORDER BY text LIMIT {_PAGE}"
+                f"SELECT text, {COLUMNS} FROM entries WHERE recipe = ? AND text > ? AND status = ifnull(?, status) "  # noqa: S608
+                f"ORDER BY text LIMIT {PAGE}"
             )
             with self._file.opened("read") as connection:
                 rows = connection.execute(query, (recipe_number(connection, recipe), last, status)).fetchall()
-                ids = _ids(connection, [row[0] for row in rows])
+                ids = document_ids(connection, [row[0] for row in rows])
             for key, *row in rows:
-                yield _entry_of(recipe, key, ids, row)
-            if len(rows) < _PAGE:
+                yield entry_of(recipe, key, ids, row)
+            if len(rows) < PAGE:
                 return
             last = rows[-1][0]
 
 
-# Statements that the parts which share a transaction have in common
-
-
-def recipe_number(connection: sqlite3.Connection, recipe: Recipe, *, make: bool = False) -> int:
-    """The number of a recipe in the tables; 0 if it is not there and not to be made."""
-    row = connection.execute("SELECT id FROM recipes WHERE fingerprint = ?", (recipe.fingerprint,)).fetchone()
-    if row is not None:
-        return int(row[0])
-    if not make:
-        return 0
-    insert = "INSERT INTO recipes (fingerprint, model, parameters, prompt, version) VALUES (?, ?, ?, ?, ?)"
-    values = (recipe.fingerprint, recipe.model, recipe.parameters, recipe.prompt, recipe.version)
-    return int(connection.execute(insert, values).lastrowid or 0)
-
-
-def replace_outcome(connection: sqlite3.Connection, recipe: int, key: bytes, outcome: Outcome) -> None:
-    """Write an entry, whatever there was before, and end the claim on it."""
-    _put_rows(connection, [_row(recipe, key, outcome)], _REPLACE)
-
-
-def name_documents(connection: sqlite3.Connection, documents: Iterable[tuple[str, bytes]]) -> None:
-    """Write which text each document has now; of one that is named twice, the last."""
-    known = "ON CONFLICT (id) DO UPDATE SET text = excluded.text WHERE text IS NOT excluded.text"
-    iterator = iter(documents)
-    while some := dict(islice(iterator, _PAGE)):
-        insert_rows(connection, "documents (id, text)", list(some.items()), known)
-
-
-def insert_rows(connection: sqlite3.Connection, into: str, rows: Sequence[Sequence[object]], conflict: str) -> None:
-    """Insert rows by few statements: each one lets other threads run, and so waits for its turn again."""
-    if not rows:
-        return
-    size = max(1, _MOST_VALUES // len(rows[0]))
-    one = f"({marks(rows[0])})"
-    for start in range(0, len(rows), size):
-        some = rows[start : start + size]
-        statement = f"INSERT INTO {into} VALUES {','.join([one] * len(some))} {conflict}"  # noqa: S608
-        connection.execute(statement, [value for row in some for value in row])
-
-
-def _put_rows(connection: sqlite3.Connection, rows: Sequence[_Row], conflict: str) -> None:
-    """Write entries, and end the claims on them."""
-    insert_rows(connection, f"entries (recipe, text, {_COLUMNS})", rows, conflict)
-    for recipe in {row[0] for row in rows}:
-        for keys in pages([row[1] for row in rows if row[0] == recipe]):
-            statement = f"DELETE FROM claims WHERE recipe = ? AND text IN ({marks(keys)})"  # noqa: S608
-            connection.execute(statement, [recipe, *keys])
-
-
-def marks(values: Sequence[object]) -> str:
-    """A question mark for each value."""
-    return ",".join("?" * len(values))
-
-
-def pages(keys: Sequence[bytes]) -> Iterator[list[bytes]]:
-    """The keys, so many at a time as a statement may have."""
-    for start in range(0, len(keys), _PAGE):
-        yield list(keys[start : start + _PAGE])
-
-
-def _row(recipe: int, key: bytes, outcome: Outcome) -> _Row:
-    expansion = json.dumps(outcome.expansion.as_dict(), ensure_ascii=False) if outcome.expansion else "{}"
-    spent = (outcome.calls, outcome.prompt_tokens, outcome.completion_tokens, outcome.seconds)
-    said = (outcome.status, encodable(expansion), outcome.reason, encodable(outcome.raw))
-    return (recipe, key, *said, *spent, time.time())
-
-
 def _key(text: str | bytes) -> bytes:
     return text if isinstance(text, bytes) else text_key(text)
-
-
-def _ids(connection: sqlite3.Connection, keys: Sequence[bytes]) -> dict[bytes, list[str]]:
-    ids: dict[bytes, list[str]] = {}
-    for some in pages(keys):
-        query = f"SELECT text, id FROM documents WHERE text IN ({marks(some)}) ORDER BY id"  # noqa: S608
-        for key, document_id in connection.execute(query, some):
-            ids.setdefault(key, []).append(document_id)
-    return ids
-
-
-def _entry_of(recipe: Recipe, key: bytes, ids: Mapping[bytes, Sequence[str]], row: Sequence[object]) -> Entry:
-    status, expansion, reason, raw, calls, prompt_tokens, completion_tokens, seconds, written = row
-    outcome = Outcome(
-        status,  # type: ignore[arg-type]
-        Expansion.from_dict(json.loads(str(expansion))),
-        str(reason),
-        str(raw),
-        calls,  # type: ignore[arg-type]
-        prompt_tokens,  # type: ignore[arg-type]
-        completion_tokens,  # type: ignore[arg-type]
-        seconds,  # type: ignore[arg-type]
-    )
-    return Entry(key.hex(), tuple(ids.get(key, ())), recipe, outcome, float(written))  # type: ignore[arg-type]
