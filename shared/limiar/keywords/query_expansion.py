@@ -50,6 +50,8 @@ class QueryVariants:
 class QueryExpander:
     """Asks a chat model for synonyms and rephrasings of queries, each query once. Thread-safe.
 
+    At most 64 queries of a process wait for a model at a time; another one then has no variants, and says why.
+
     Args:
         chat: a `ChatModel`, the name of an OpenAI model, or a function from messages to text.
         language: of the prompt, "pt" or "en".
