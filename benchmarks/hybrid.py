@@ -1,7 +1,7 @@
 """Which first stage, and how fast: `HybridIndex`, its arms, the frameworks' own retrievers, and a reranker behind it.
 
     python benchmarks/hybrid.py --data DIR [--parts quality peers latency adapters rerank]
-                                [--collection juristcu] [--first 200] [--skip-rerank]
+                                [--collection juristcu] [--language pt] [--first 200] [--skip-rerank]
     python benchmarks/hybrid.py --size 100000
 
 The first searches the whole of `DIR/juristcu`, or of another collection, for all or the first dev questions. Quality:
@@ -29,7 +29,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from limiar import BundledEncoder, Encoder, HybridIndex, IndexDocument, LateInteractionScorer
+from limiar import Analyzer, BundledEncoder, Encoder, HybridIndex, IndexDocument, LateInteractionScorer
 from limiar.evaluation.dataset import Collection, load_collection
 from limiar.evaluation.metrics import bootstrap_interval, ndcg
 from limiar.retrieval.hybrid_index import DEFAULT_CANDIDATES
@@ -135,11 +135,14 @@ def recall(ranking: Sequence[str], grades: Mapping[str, int]) -> float:
     return len(relevant & set(ranking[:DEPTH])) / len(relevant)
 
 
-def show_collection(collection: Collection, parts: Sequence[str], rounds: int, *, skip_rerank: bool) -> None:
+def show_collection(
+    collection: Collection, parts: Sequence[str], rounds: int, *, language: str, skip_rerank: bool
+) -> None:
     """Index the passages, then print what is asked for."""
     texts = {passage.id: passage.full_text for passage in collection.passages}
     encoder = OnceEncoder(BundledEncoder())
-    with tempfile.TemporaryDirectory() as folder, HybridIndex.create(Path(folder) / "index", encoder=encoder) as index:
+    made = {"encoder": encoder, "analyzer": Analyzer(language)}
+    with tempfile.TemporaryDirectory() as folder, HybridIndex.create(Path(folder) / "index", **made) as index:
         index.add([IndexDocument(identity, {"text": text}) for identity, text in texts.items()])
         tables: dict[str, Callable[[], Iterator[tuple[str, Search | str]]]] = {
             "quality": lambda: first_stages(index) if skip_rerank else chain(first_stages(index), [reranked(index)]),
@@ -165,6 +168,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path)
     parser.add_argument("--collection", default="juristcu", help="a folder of DIR in BEIR's layout")
+    parser.add_argument("--language", default="pt", help="of the collection")
     parser.add_argument("--skip-rerank", action="store_true", help="leave the reranked row of quality out")
     parser.add_argument("--first", type=int, help="so many questions only")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
@@ -178,10 +182,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         show_size(args.size)
     else:
         collection = load_collection(args.data / args.collection, "dev")
-        questions = collection.questions[: args.first]
-        show_collection(
-            dataclasses.replace(collection, questions=questions), args.parts, args.rounds, skip_rerank=args.skip_rerank
-        )
+        collection = dataclasses.replace(collection, questions=collection.questions[: args.first])
+        options = {"language": args.language, "skip_rerank": args.skip_rerank}
+        show_collection(collection, args.parts, args.rounds, **options)
     print(f"load average at the end: {os.getloadavg()[0]:.1f}")
 
 
