@@ -297,9 +297,10 @@ class DocumentStore:
     def _remove(self, connection: sqlite3.Connection, ids: Sequence[str]) -> list[int]:
         gone: list[int] = []
         for identity in ids:
-            row = connection.execute("DELETE FROM documents WHERE id = ? RETURNING key", [identity]).fetchone()
+            row = connection.execute("SELECT key FROM documents WHERE id = ?", [identity]).fetchone()
             if row is not None:
                 gone.append(row[0])
+        connection.executemany("DELETE FROM documents WHERE key = ?", [(key,) for key in gone])
         connection.executemany("INSERT OR IGNORE INTO trash VALUES (?)", [(key,) for key in gone])
         return gone
 
@@ -421,7 +422,8 @@ def _found(row: Any) -> bytes:
 def _forget_vectors(connection: sqlite3.Connection, keys: Sequence[int]) -> None:
     """Remove the vectors of these keys, and from the file those that no other document has."""
     for key in keys:
-        rows = connection.execute("DELETE FROM embedded WHERE key = ? RETURNING digest", [key]).fetchall()
+        rows = connection.execute("SELECT digest FROM embedded WHERE key = ?", [key]).fetchall()
+        connection.execute("DELETE FROM embedded WHERE key = ?", [key])
         connection.executemany(
             "DELETE FROM vectors WHERE digest = ?1 AND NOT EXISTS (SELECT 1 FROM embedded WHERE digest = ?1)", rows
         )
