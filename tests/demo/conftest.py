@@ -70,11 +70,12 @@ def limiar() -> Run:
 
 @pytest.fixture(scope="session")
 def db(limiar: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Chroma folder that holds the demo's passages."""
-    folder = tmp_path_factory.mktemp("demo") / "chroma"
+    """A folder that holds the demo's passages and their keywords."""
+    folder = tmp_path_factory.mktemp("demo") / "index"
     done = limiar("demo", "--db", folder, "--question", "quorum")
     assert done.returncode == 0, done.stderr
-    assert "index: 195 passages embedded, 0 there already" in done.stdout
+    assert "index: 195 passages new, 0 there already" in done.stdout
+    assert "keywords: 195 passages new, 0 there already" in done.stdout
     return folder
 
 

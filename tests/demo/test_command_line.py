@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,7 +12,10 @@ from subprocess import CompletedProcess
 import pytest
 
 import limiar as package
+from limiar import HybridIndex, IndexDocument
 from limiar.cli import main
+from limiar.demo.index import DemoIndex
+from limiar.evaluation.dataset import load_demo
 
 Run = Callable[..., CompletedProcess[str]]
 
@@ -78,20 +82,60 @@ def test_a_file_in_the_place_of_the_store(limiar: Run, tmp_path: Path) -> None:
     file.write_text("not a folder")
     done = limiar("demo", "--db", file, "--question", "quorum")
     assert done.returncode == 2
-    assert done.stderr.startswith(f"limiar: --db {file} cannot be opened as a Chroma store (")
+    assert done.stderr.startswith(f"limiar: {file}")
+    assert done.stderr.count("\n") == 1
     assert file.read_text() == "not a folder"
 
 
-def test_a_damaged_store(limiar: Run, tmp_path: Path) -> None:
-    (tmp_path / "chroma.sqlite3").write_bytes(b"damaged" * 1000)
+def test_a_folder_of_other_files(limiar: Run, tmp_path: Path) -> None:
+    (tmp_path / "chroma.sqlite3").write_bytes(b"mine")
     done = limiar("demo", "--db", tmp_path, "--question", "quorum")
     assert done.returncode == 2
-    assert "cannot be opened as a Chroma store (" in done.stderr.splitlines()[-1]
+    assert f"{tmp_path} holds other files (chroma.sqlite3); choose a new or an empty folder" in done.stderr
+    assert (tmp_path / "chroma.sqlite3").read_bytes() == b"mine"
 
 
-def test_without_chromadb_the_line_to_install_is_named(tmp_path: Path, environment: dict[str, str]) -> None:
+def test_an_index_of_other_documents_stays_as_it_is(limiar: Run, tmp_path: Path) -> None:
+    with HybridIndex.create(tmp_path, views=("text", "both")) as index:
+        index.add([IndexDocument("mine", {"text": "A document of my own."})])
+    done = limiar("demo", "--db", tmp_path, "--question", "quorum")
+    assert done.returncode == 2
+    assert done.stderr == (f"limiar: --db {tmp_path} is an index of other documents; choose a new or an empty folder\n")
+    with HybridIndex.open(tmp_path) as index:
+        assert index.ids() == ["mine"]
+
+
+def test_damaged_documents(limiar: Run, db: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(db, folder)
+    (folder / "documents.sqlite").write_bytes(b"damaged" * 1000)
+    done = limiar("demo", "--db", folder, "--question", "quorum")
+    assert done.returncode == 2
+    assert done.stderr.startswith("limiar: ")
+    assert "documents.sqlite" in done.stderr
+
+
+def test_a_folder_that_another_demo_is_filling(limiar: Run, tmp_path: Path) -> None:
+    with HybridIndex.create(tmp_path, views=("text", "both")):
+        done = limiar("demo", "--db", tmp_path, "--question", "quorum")
+    assert done.returncode == 2
+    assert f"another writer has {tmp_path} open" in done.stderr
+
+
+def test_several_demos_share_a_folder(limiar: Run, db: Path) -> None:
+    index = DemoIndex(db, load_demo().passages)
+    index.settle()
+    try:
+        assert limiar("demo", "--db", db, "--question", "quorum").returncode == 0
+        assert index.search("quorum", 5, by_words=True).candidates
+    finally:
+        index.close()
+
+
+@pytest.mark.parametrize("module", ["chromadb", "tantivy"])
+def test_without_an_engine_the_line_to_install_is_named(module: str, environment: dict[str, str]) -> None:
     program = (
-        "import sys; sys.modules['chromadb'] = None\n"
+        f"import sys; sys.modules[{module!r}] = None\n"
         "from limiar.cli import main; sys.exit(main(['demo', '--question', 'quorum']))"
     )
     done = subprocess.run(

@@ -97,12 +97,13 @@ def test_a_part_of_the_set(limiar: Run, db: Path) -> None:
 
 def test_other_settings_reach_the_chain(limiar: Run, db: Path, tmp_path: Path) -> None:
     path = tmp_path / "m.json"
-    settings = ("--threshold", "0", "--top-k", "5", "--candidates", "7", "--fallback", "empty")
+    settings = ("--threshold", "0", "--top-k", "5", "--candidates", "7", "--fallback", "empty", "--keywords", "none")
     done = limiar("demo", "--db", db, "--limit", "3", "--json", path, *settings)
     assert done.returncode == 0, done.stderr
     content = json.loads(path.read_text(encoding="utf-8"))
     assert content["settings"]["candidates"] == 7
     assert content["settings"]["fallback"] == "empty"
+    assert content["settings"]["keywords"] == "none"
     assert content["measurements"]["after"]["passages"] == 3 * 5
     assert "- over top_k 5" in done.stdout
 

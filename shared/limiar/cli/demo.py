@@ -9,10 +9,11 @@ from limiar.demo.options import DEFAULT_CANDIDATES, DEFAULT_LLM, FIRST_STAGE_TOP
 from limiar.selection import DEFAULT_THRESHOLD, DEFAULT_TOP_K
 
 _FALLBACKS = ("top1", "empty", "original")
+_KEYWORDS = ("offline", "none")
 _DESCRIPTION = (
-    "Indexes the demo's passages in Chroma and shows, for each question, Chroma's top "
-    f"{FIRST_STAGE_TOP} beside what limiar keeps. At a terminal it is a chat; otherwise it runs the judged questions "
-    "and ends with a table."
+    "Indexes the demo's passages for Chroma and BM25, with keywords written without a language model, and shows, for "
+    f"each question, Chroma's top {FIRST_STAGE_TOP} beside what limiar keeps. At a terminal it is a chat; otherwise it "
+    "runs the judged questions and ends with a table."
 )
 
 
@@ -64,10 +65,17 @@ def _add_first_stage(group: argparse._ArgumentGroup) -> None:
         type=int,
         default=DEFAULT_CANDIDATES,
         metavar="N",
-        help="passages from Chroma for each question (default: %(default)s)",
+        help="passages for limiar, by Chroma and BM25 together (default: %(default)s)",
     )
     group.add_argument(
-        "--db", type=Path, metavar="DIR", help="keep Chroma's index there (default: a folder removed at the end)"
+        "--keywords",
+        choices=_KEYWORDS,
+        default="offline",
+        help="find passages by generated words, too: offline, from statistics and the bundled encoder, or none "
+        "(default: %(default)s)",
+    )
+    group.add_argument(
+        "--db", type=Path, metavar="DIR", help="keep the index there (default: a folder removed at the end)"
     )
 
 
@@ -91,6 +99,7 @@ def _run(args: argparse.Namespace) -> int:
         threshold=args.threshold,
         top_k=args.top_k,
         fallback=args.fallback,
+        keywords=args.keywords,
         candidates=args.candidates,
         llm_base_url=args.llm_base_url,
         llm_model=args.llm_model,

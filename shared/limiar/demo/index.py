@@ -1,126 +1,162 @@
-"""The demo's first stage: its passages in an embedded Chroma, with vectors from the bundled encoder."""
+"""The demo's first stage: its passages in a `HybridIndex`, with words written for them without a language model."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from limiar.embeddings.model_files import ENCODER_BIN, read_manifest
-from limiar.errors import ConfigurationError, MissingExtraError
+from limiar.demo.options import FIRST_STAGE_TOP
+from limiar.errors import ConfigurationError, MissingExtraError, StoreNotFoundError
+from limiar.evaluation.dataset import Passage
+from limiar.keywords.indexing import IndexTexts, apply_expansions
+from limiar.keywords.offline import OfflineGenerator
+from limiar.keywords.offline_run import OfflineExpander
+from limiar.keywords.store import ExpansionStore
+from limiar.retrieval.documents import IndexDocument
+from limiar.retrieval.hybrid_index import HybridIndex
 
 if TYPE_CHECKING:
-    from chromadb.api import ClientAPI
-    from chromadb.api.models.Collection import Collection as ChromaCollection
+    from limiar.retrieval.document_store import StoredDocument
+    from limiar.retrieval.index_results import AddReport
 
-    from limiar.embeddings.bundled import BundledEncoder
-    from limiar.evaluation.dataset import Passage
+_KEYWORDS = "keywords.sqlite"
+_OWNER = {"corpus": "limiar-demo"}
+_VECTORS_ONLY = {"bm25": 0.0}
 
-COLLECTION = "limiar-demo"
-_BATCH = 16
-_EXACT_SEARCH = 1000
+Progress = Callable[[int, int | None], None]
 
 
 @dataclass(frozen=True)
 class Hit:
-    """A passage that the first stage found, and its cosine with the question."""
+    """A passage found.
+
+    Attributes:
+        passage: as it is in the corpus.
+        words: what was written for it, as it is indexed; "" for nothing.
+        rank: from 1, among the passages nearest to the question by the vectors of their texts: its place in what Chroma
+            alone returns. None where so many were not asked for.
+        cosine: of the two vectors; None where `rank` is.
+    """
 
     passage: Passage
-    cosine: float
+    words: str
+    rank: int | None
+    cosine: float | None
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the first stage found for a question.
+
+    Attributes:
+        nearest: by the vectors of the texts alone, nearest first: what a chain without limiar gets from Chroma.
+        candidates: what limiar gets to rerank, best first.
+    """
+
+    nearest: tuple[Hit, ...]
+    candidates: tuple[Hit, ...]
 
 
 class DemoIndex:
-    """The passages in a Chroma folder.
+    """The passages in a folder.
 
     Args:
-        folder: made if missing; what it holds already is not embedded again.
-        encoder: makes the vectors of passages and questions.
+        folder: made if missing; what it holds already is neither embedded nor expanded again.
+        passages: all of them, with unique ids.
 
     Raises:
-        MissingExtraError: chromadb is not installed.
-        ConfigurationError: the folder cannot be opened as a Chroma store.
+        MissingExtraError: chromadb or tantivy is not installed.
+        ConfigurationError: the folder holds an index of other documents.
+        StoreError: it holds something else, cannot be written, or another demo is filling it.
     """
 
-    def __init__(self, folder: Path, encoder: BundledEncoder) -> None:
-        self.encoder = encoder
-        self._passages: dict[str, Passage] = {}
-        self._client, self._collection = _open(folder)
+    def __init__(self, folder: Path, passages: Sequence[Passage]) -> None:
+        self._folder = folder
+        self._passages = {passage.id: passage for passage in passages}
+        self._index = _opened(folder)
+        try:
+            _check_ours(folder, self._index, self._passages)
+        except BaseException:
+            self._index.close()
+            raise
 
-    def fill(self, passages: Sequence[Passage], progress: Callable[[int, int], None]) -> int:
-        """Make the store hold exactly `passages`; returns how many had to be embedded.
+    def fill(self, progress: Progress) -> AddReport:
+        """Make the index hold exactly the passages.
 
         Args:
-            passages: with unique ids.
-            progress: called with (done, total) of those to embed.
+            progress: called with (done, total).
         """
-        self._passages = {passage.id: passage for passage in passages}
-        fingerprints = self._fingerprints(passages)
-        stored = self._stored_fingerprints()
-        if gone := [id_ for id_ in stored if id_ not in fingerprints]:
-            self._collection.delete(ids=gone)
-        new = [passage for passage in passages if stored.get(passage.id) != fingerprints[passage.id]]
-        progress(0, len(new))
-        for start in range(0, len(new), _BATCH):
-            batch = new[start : start + _BATCH]
-            texts = [passage.full_text for passage in batch]
-            self._collection.upsert(
-                ids=[passage.id for passage in batch],
-                embeddings=self.encoder.embed_documents(texts),
-                documents=texts,
-                metadatas=[{"title": passage.title, "fingerprint": fingerprints[passage.id]} for passage in batch],
-            )
-            progress(start + len(batch), len(new))
-        return len(new)
-
-    def search(self, question: str, count: int) -> list[Hit]:
-        """The `count` passages nearest to the question, nearest first."""
-        vector = self.encoder.embed_query(question)
-        found = self._collection.query(
-            query_embeddings=vector[None], n_results=min(count, len(self._passages)), include=["distances"]
+        self._index.delete([id_ for id_ in self._index.ids() if id_ not in self._passages])
+        return self._index.add(
+            [
+                IndexDocument(passage.id, {"text": passage.full_text}, {"title": passage.title, **_OWNER})
+                for passage in self._passages.values()
+            ],
+            progress=progress,
         )
-        ids, distances = found["ids"][0], (found["distances"] or [[]])[0]
-        return [Hit(self._passages[id_], 1.0 - distance) for id_, distance in zip(ids, distances, strict=True)]
+
+    def expand(self, progress: Progress) -> AddReport:
+        """Write words for the passages that have none yet, from statistics and the encoder, and index them.
+
+        Args:
+            progress: called with (done, total), from start to end for each of the two steps.
+        """
+        store = ExpansionStore(self._folder / _KEYWORDS)
+        try:
+            expander = OfflineExpander(OfflineGenerator(), store)
+            expander.run(IndexTexts(self._index), learning=progress)
+            return apply_expansions(self._index, store, expander.recipe, progress=progress)
+        finally:
+            store.close()
+
+    def settle(self) -> None:
+        """Write no more, so that others may; searches go on."""
+        self._index.close()
+        self._index = HybridIndex.open(self._folder, read_only=True)
+
+    def search(self, question: str, count: int, *, by_words: bool) -> Found:
+        """What Chroma alone finds for a question, and the `count` best by BM25 and vectors together.
+
+        Args:
+            question: text to look for.
+            count: how many of each.
+            by_words: whether the written words find candidates, too.
+        """
+        count = max(count, FIRST_STAGE_TOP)
+        nearest = self._index.search(question, count, index_on="text", weights=_VECTORS_ONLY).hits
+        places = {hit.document.id: (hit.fused.arms["dense"].rank, hit.fused.arms["dense"].score) for hit in nearest}
+        best = self._index.search(question, count, index_on="both" if by_words else "text").hits
+        return Found(
+            tuple(self._hit(hit.document, places, by_words=by_words) for hit in nearest),
+            tuple(self._hit(hit.document, places, by_words=by_words) for hit in best),
+        )
 
     def close(self) -> None:
         """Let go of the folder's files."""
-        close = getattr(self._client, "close", None)  # chromadb 1.0 has none
-        if close is not None:
-            close()
+        self._index.close()
 
-    def _fingerprints(self, passages: Sequence[Passage]) -> dict[str, str]:
-        """Of each passage, what its vector depends on: the encoder's weights and the text."""
-        weights = dict(read_manifest(self.encoder.folder)["sha256"])[ENCODER_BIN]  # type: ignore[call-overload]
-        return {
-            passage.id: hashlib.sha256(f"{weights}\0{passage.full_text}".encode()).hexdigest() for passage in passages
-        }
-
-    def _stored_fingerprints(self) -> dict[str, str]:
-        stored = self._collection.get(include=["metadatas"])
-        metadatas = stored["metadatas"] or []
-        return {
-            id_: str((metadata or {}).get("fingerprint"))
-            for id_, metadata in zip(stored["ids"], metadatas, strict=True)
-        }
+    def _hit(self, document: StoredDocument, places: dict[str, tuple[int, float | None]], *, by_words: bool) -> Hit:
+        rank, cosine = places.get(document.id, (None, None))
+        words = document.generated.get("keywords", "") if by_words else ""
+        return Hit(self._passages[document.id], words, rank, cosine)
 
 
-def _open(folder: Path) -> tuple[ClientAPI, ChromaCollection]:
+def _opened(folder: Path) -> HybridIndex:
     try:
-        import chromadb
-        from chromadb.config import Settings
-    except ImportError as error:
+        try:
+            return HybridIndex.open(folder)
+        except StoreNotFoundError:
+            return HybridIndex.create(folder, views=("text", "both"))
+    except MissingExtraError as error:
         feature = "limiar demo"
         raise MissingExtraError(feature, "demo") from error
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        client = chromadb.PersistentClient(str(folder), settings=Settings(anonymized_telemetry=False))
-        collection = client.get_or_create_collection(
-            COLLECTION,
-            embedding_function=None,
-            configuration={"hnsw": {"space": "cosine", "ef_search": _EXACT_SEARCH}},
-        )
-    except Exception as error:
-        msg = f"--db {folder} cannot be opened as a Chroma store ({type(error).__name__}: {error})"
-        raise ConfigurationError(msg) from error
-    return client, collection
+
+
+def _check_ours(folder: Path, index: HybridIndex, passages: dict[str, Passage]) -> None:
+    """Only what a demo wrote may be removed."""
+    others = index.get([id_ for id_ in index.ids() if id_ not in passages])
+    if any(document.metadata.get("corpus") != _OWNER["corpus"] for document in others):
+        msg = f"--db {folder} is an index of other documents; choose a new or an empty folder"
+        raise ConfigurationError(msg)

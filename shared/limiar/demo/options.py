@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from limiar.errors import ConfigurationError
 from limiar.inputs import check_query
@@ -11,6 +12,8 @@ from limiar.selection import DEFAULT_THRESHOLD, DEFAULT_TOP_K, FallbackPolicy
 
 DEFAULT_CANDIDATES = 20
 DEFAULT_LLM = "gpt-4o-mini"
+
+KeywordsChoice = Literal["offline", "none"]
 
 FIRST_STAGE_TOP = 5
 """How many passages a chain without limiar is taken to put in its prompt."""
@@ -25,10 +28,11 @@ class DemoOptions:
         whole_set: run the judged set although a person sits at the terminal.
         limit: so many questions of the set, spread evenly over it.
         json_path: where the measurements go.
-        db: the Chroma folder; None for one that is removed at the end.
+        db: the folder of the index; None for one that is removed at the end.
         model: a Hugging Face cross-encoder; None for the bundled scorer.
         threshold, top_k, fallback: as `Reranker`.
-        candidates: passages from Chroma for each question.
+        keywords: who writes words for the passages: "offline", statistics and the encoder, or "none".
+        candidates: passages from the first stage for each question.
         llm_base_url, llm_model: an OpenAI-compatible server.
         no_color: no colours, whatever the terminal can do.
 
@@ -45,6 +49,7 @@ class DemoOptions:
     threshold: float = DEFAULT_THRESHOLD
     top_k: int = DEFAULT_TOP_K
     fallback: FallbackPolicy = "top1"
+    keywords: KeywordsChoice = "offline"
     candidates: int = DEFAULT_CANDIDATES
     llm_base_url: str | None = None
     llm_model: str | None = None

@@ -33,7 +33,6 @@ from limiar.demo.show import (
     show_passages,
     show_sources,
 )
-from limiar.embeddings.bundled import shared_encoder
 from limiar.errors import ConfigurationError, LimiarError
 from limiar.evaluation.dataset import Collection, Question, load_demo
 from limiar.rerank import Reranker
@@ -45,6 +44,10 @@ if TYPE_CHECKING:
 
 _PROMPT = "pergunta / question> "
 _COLD_QUESTIONS = 20
+_KEYWORDS = {
+    "offline": "written offline, by statistics and the bundled encoder (no LLM), indexed beside the texts",
+    "none": "none",
+}
 
 
 def run_demo(options: DemoOptions) -> None:
@@ -56,14 +59,14 @@ def run_demo(options: DemoOptions) -> None:
     console = demo_console(no_color=options.no_color)
     llm = configured_llm(options.llm_model, options.llm_base_url)
     reranker, uncached = _rerankers(options)
-    collection = load_demo()
+    collection, by_words = load_demo(), options.keywords == "offline"
     with _folder(options.db) as folder:
-        _introduce(console, collection, reranker, options.candidates, llm)
+        _introduce(console, collection, reranker, options, llm)
         reranker.warm_up()
-        index = DemoIndex(folder, shared_encoder())
+        index = DemoIndex(folder, collection.passages)
         try:
-            _fill(console, index, collection)
-            session = Session(console, Pipeline(index, reranker, uncached, options.candidates), llm)
+            _fill(console, index, expand=by_words)
+            session = Session(console, Pipeline(index, reranker, uncached, options.candidates, by_words), llm)
             if options.question is not None:
                 session.answer(options.question)
             elif options.wants_set or not _at_a_terminal():
@@ -145,7 +148,7 @@ class Session:
     def _stream(self, llm: LLM, exchange: Exchange) -> None:
         self.console.print(Text.assemble(("Answer ", "bold"), (f"({llm.name})", "dim")))
         try:
-            for piece in llm.answer(exchange.question, exchange.kept):
+            for piece in llm.answer(exchange.question, [hit.passage for hit in exchange.kept]):
                 self.console.print(Text(plain(piece)), end="", soft_wrap=True)
         except LLMError as error:
             self.console.print()
@@ -191,14 +194,18 @@ def _reranker(options: DemoOptions, scorer: Scorer | str | None) -> Reranker:
     return Reranker(scorer, threshold=options.threshold, top_k=options.top_k, fallback=options.fallback)
 
 
-def _introduce(console: Console, collection: Collection, reranker: Reranker, candidates: int, llm: LLM | None) -> None:
+def _introduce(
+    console: Console, collection: Collection, reranker: Reranker, options: DemoOptions, llm: LLM | None
+) -> None:
     policy = reranker.policy
     note(console, "limiar: RAG that answers from relevant passages only", "bold")
     note(
         console,
         f"corpus: {len(collection.passages)} passages on infrastructure support and public administration, pt and en\n"
         f"without limiar: Chroma's top {FIRST_STAGE_TOP} go into the prompt, whatever they are\n"
-        f"with limiar: of Chroma's top {candidates}, at most {policy.top_k} that score {policy.threshold:g} or more\n"
+        f"with limiar: of the {options.candidates} best by Chroma and BM25 together, at most {policy.top_k} that score "
+        f"{policy.threshold:g} or more\n"
+        f"keywords: {_KEYWORDS[options.keywords]}\n"
         f"scorer: {reranker.scorer.model_id}",
     )
     if llm is None:
@@ -210,12 +217,23 @@ def _introduce(console: Console, collection: Collection, reranker: Reranker, can
         note(console, f"answers: by {llm.name}, from the kept passages")
 
 
-def _fill(console: Console, index: DemoIndex, collection: Collection) -> None:
+def _fill(console: Console, index: DemoIndex, *, expand: bool) -> None:
     start = time.perf_counter()
     with progress_bar(console, "indexing") as progress:
-        new = index.fill(collection.passages, progress)
-    kept = len(collection.passages) - new
-    note(console, f"index: {new} passages embedded, {kept} there already ({time.perf_counter() - start:.1f} s)")
+        added = index.fill(progress)
+    new = added.added + added.replaced
+    note(console, f"index: {new} passages new, {added.unchanged} there already ({_since(start)})")
+    if expand:
+        start = time.perf_counter()
+        with progress_bar(console, "keywords") as progress:
+            written = index.expand(progress)
+        counts = f"{written.replaced} passages new, {written.unchanged} there already"
+        note(console, f"keywords: {counts} ({_since(start)})")
+    index.settle()
+
+
+def _since(start: float) -> str:
+    return f"{time.perf_counter() - start:.1f} s"
 
 
 @contextmanager
@@ -251,6 +269,7 @@ def _write_json(options: DemoOptions, reranker: Reranker, numbers: Measurements,
         "settings": {
             "scorer": reranker.scorer.model_id,
             **asdict(reranker.policy),
+            "keywords": options.keywords,
             "candidates": options.candidates,
             "first_stage_top": FIRST_STAGE_TOP,
         },

@@ -14,6 +14,7 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
+from limiar.demo.index import Hit
 from limiar.demo.measure import Latency, Measurements, Outcome
 from limiar.demo.options import FIRST_STAGE_TOP
 from limiar.demo.pipeline import Exchange
@@ -36,7 +37,7 @@ def demo_console(*, no_color: bool) -> Console:
 
 
 @contextmanager
-def progress_bar(console: Console, label: str) -> Iterator[Callable[[int, int], None]]:
+def progress_bar(console: Console, label: str) -> Iterator[Callable[[int, int | None], None]]:
     """A bar that takes (done, total) and leaves nothing behind; only on a terminal."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
@@ -89,21 +90,42 @@ def _comparison(exchange: Exchange, policy: SelectionPolicy, relevant: frozenset
         table.add_column("judged", no_wrap=True)
     table.add_column("limiar", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
-    for document in exchange.by_rank:
-        in_top = document.index < FIRST_STAGE_TOP
-        if not in_top and not document.passed and document not in exchange.result.kept:
-            continue
-        hit = exchange.hits[document.index]
+    documents = _documents(exchange)
+    for hit in (*exchange.nearest, *_shown_below(exchange)):
+        document = documents.get(hit.passage.id)
         verdict, style = _verdict(exchange, document, policy)
         judged = [] if relevant is None else [_judged(hit.passage, relevant)]
-        rank = Text(f"#{document.original_rank}", style="" if in_top else "dim")
+        rank = Text(f"#{hit.rank}" if hit.rank else "-", style="" if hit in exchange.nearest else "dim")
         title = Text(plain(hit.passage.title or hit.passage.id), style=style)
-        cosine = Text(f"{hit.cosine:.2f}", style="dim")
-        table.add_row(rank, cosine, title, *judged, _score_bar(document, policy, style), Text(verdict, style=style))
+        cosine = Text("-" if hit.cosine is None else f"{hit.cosine:.2f}", style="dim")
+        score = Text("") if document is None else _score_bar(document, policy, style)
+        table.add_row(rank, cosine, title, *judged, score, Text(verdict, style=style))
     return table
 
 
-def _verdict(exchange: Exchange, document: ScoredDocument, policy: SelectionPolicy) -> tuple[str, str]:
+def _documents(exchange: Exchange) -> dict[str, ScoredDocument]:
+    """What limiar says of each candidate, by the passage's id."""
+    documents = (*exchange.result.kept, *exchange.result.dropped)
+    return {_id(exchange, document): document for document in documents}
+
+
+def _id(exchange: Exchange, document: ScoredDocument) -> str:
+    return exchange.candidates[document.index].passage.id
+
+
+def _shown_below(exchange: Exchange) -> list[Hit]:
+    """The candidates outside Chroma's top that limiar kept or could have kept, in Chroma's order."""
+    documents, above = _documents(exchange), {hit.passage.id for hit in exchange.nearest}
+    below = [hit for hit in exchange.candidates if hit.passage.id not in above]
+    shown = [
+        hit for hit in below if documents[hit.passage.id].passed or documents[hit.passage.id] in exchange.result.kept
+    ]
+    return sorted(shown, key=lambda hit: hit.rank or sys.maxsize)
+
+
+def _verdict(exchange: Exchange, document: ScoredDocument | None, policy: SelectionPolicy) -> tuple[str, str]:
+    if document is None:
+        return "- no candidate", "red"
     score = _score_text(document, policy)
     if document in exchange.result.kept:
         if not document.passed:
@@ -135,21 +157,21 @@ def _score_text(document: ScoredDocument, policy: SelectionPolicy) -> str:
 
 
 def _rest(exchange: Exchange, policy: SelectionPolicy) -> str:
-    kept, total = exchange.result.kept, len(exchange.hits)
-    passed = sum(document.passed for document in exchange.by_rank)
-    unseen = [d for d in exchange.result.dropped if d.index >= FIRST_STAGE_TOP and not d.passed]
+    kept, total = exchange.result.kept, len(exchange.candidates)
+    passed = sum(document.passed for document in (*kept, *exchange.result.dropped))
+    above = {hit.passage.id for hit in exchange.nearest}
+    unseen = [d for d in exchange.result.dropped if not d.passed and _id(exchange, d) not in above]
     parts = [f"Of {total} candidates {passed} reached {policy.threshold:g}; limiar returns {len(kept)}."]
     if unseen:
-        parts.append(
-            f"{len(unseen)} more dropped below the top {FIRST_STAGE_TOP}, the best at {_score_text(unseen[0], policy)}."
-        )
+        best = _score_text(unseen[0], policy)
+        parts.append(f"{len(unseen)} more dropped that are not in Chroma's top {FIRST_STAGE_TOP}, the best at {best}.")
     return " ".join(parts)
 
 
 def show_passages(console: Console, exchange: Exchange) -> None:
-    """The passages that limiar kept, in full."""
-    for number, passage in enumerate(exchange.kept, start=1):
-        console.print(_passage(f"[{number}] {passage.title}", passage, "green"))
+    """The passages that limiar kept, in full, with the words by which they can be found, too."""
+    for number, hit in enumerate(exchange.kept, start=1):
+        console.print(_passage(f"[{number}] {hit.passage.title}", hit, "green"))
 
 
 def show_fallback(console: Console, exchange: Exchange, policy: SelectionPolicy) -> None:
@@ -159,19 +181,22 @@ def show_fallback(console: Console, exchange: Exchange, policy: SelectionPolicy)
         note(console, f"The fallback {policy.fallback!r} returns no passage.")
         return
     note(console, f"The fallback {policy.fallback!r} returns this, with a warning; no LLM is asked:")
-    for document, passage in zip(exchange.result.kept, exchange.kept, strict=True):
-        title = f"NOT TRUSTED, {_score_text(document, policy)} < {policy.threshold:g}: {passage.title}"
-        console.print(_passage(title, passage, "yellow"))
+    for document, hit in zip(exchange.result.kept, exchange.kept, strict=True):
+        title = f"NOT TRUSTED, {_score_text(document, policy)} < {policy.threshold:g}: {hit.passage.title}"
+        console.print(_passage(title, hit, "yellow"))
 
 
 def show_sources(console: Console, exchange: Exchange) -> None:
     """What the numbers in an answer refer to."""
-    for number, passage in enumerate(exchange.kept, start=1):
-        note(console, f"  [{number}] {passage.title}", "dim")
+    for number, hit in enumerate(exchange.kept, start=1):
+        note(console, f"  [{number}] {hit.passage.title}", "dim")
 
 
-def _passage(title: str, passage: Passage, style: str) -> Panel:
-    return Panel(Text(plain(passage.text)), title=Text(plain(title)), title_align="left", border_style=style)
+def _passage(title: str, hit: Hit, style: str) -> Panel:
+    text = Text(plain(hit.passage.text))
+    if hit.words:
+        text.append(f"\n\noffline keywords: {plain(hit.words)}", style="dim")
+    return Panel(text, title=Text(plain(title)), title_align="left", border_style=style)
 
 
 # The set
