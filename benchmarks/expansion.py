@@ -5,8 +5,8 @@
 Indexes `DIR/juristcu` (or `DIR`, if it is that collection) in several ways, each of which is one string a document:
 one BM25 field, one vector. Asks the dev questions of the whole collection. Keywords come from GPT-4o (`keywords.jsonl`
 there) and from `OfflineGenerator`.
-"hybrid" fuses 500 hits of each arm ("relative"). "+ rerank" scores those 500 by their ORIGINAL text and fuses the score
-with the hybrid's: an order by the rerank score alone would be nearly the same whatever was indexed.
+"hybrid" fuses 500 hits of each arm ("relative"). "+ rerank" orders those 500 by the score of their ORIGINAL text, as
+limiar's rerankers do. "mixed" fuses that score with the hybrid's, half and half, which no part of limiar does.
 
 Two controls say what is not the keywords' doing: the text twice, and another document's keywords. Differences from the
 plain text are paired, with 95 % bootstrap intervals. More than half of a top ten is unjudged there: the figures compare
@@ -35,7 +35,7 @@ from limiar.evaluation.metrics import bootstrap_interval, ndcg
 from limiar.keywords.offline import OfflineGenerator
 
 HITS = 500
-COLUMNS = ("BM25", "dense", "hybrid", "+ rerank")
+COLUMNS = ("BM25", "dense", "hybrid", "+ rerank", "mixed")
 FIELD_WEIGHTS = (0.25, 0.5, 0.75, 1.0)
 PLAIN = "text"
 GROUPS = {1: "search log", 2: "keywords", 3: "question"}
@@ -71,8 +71,8 @@ class Grid:
                 dense = Arm("dense", [(self.ids[place], float(cosines[place])) for place in nearest])
                 hybrid = Arm("hybrid", _fused(bm25, dense))
                 rerank = Arm("rerank", sorted(((i, scores[i]) for i, _ in hybrid.hits), key=lambda hit: -hit[1]))
-                order = Arm("both", _fused(hybrid, rerank))
-                for column, arm in zip(COLUMNS, (bm25, dense, hybrid, order), strict=True):
+                mixed = Arm("mixed", _fused(hybrid, rerank))
+                for column, arm in zip(COLUMNS, (bm25, dense, hybrid, rerank, mixed), strict=True):
                     found[column].append([identity for identity, _ in arm.hits])
         return {column: self.ndcg(rankings) for column, rankings in found.items()}
 
@@ -129,7 +129,7 @@ def show(title: str, headings: Sequence[str], rows: Mapping[str, Sequence[str]])
         table.add_column(heading, justify="left" if heading == "indexed" else "right")
     for name, cells in rows.items():
         table.add_row(name, *cells)
-    Console(width=120).print(table)
+    Console(width=140).print(table)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
