@@ -385,7 +385,9 @@ def test_only_what_is_wanted_is_asked_for(language: str) -> None:
     [({"timeout": 0}, "timeout=0"), ({"timeout": True}, "timeout=True"), ({"timeout": float("nan")}, "timeout=nan"),
      ({"timeout": 601.0}, "timeout=601"), ({"timeout": "3"}, "timeout='3'"), ({"max_retries": -1}, "max_retries"),
      ({"language": "fr"}, "language='fr'"), ({"language": ["pt"]}, "language="), ({"keywords": -1}, "keywords=-1"),
-     ({"keywords": 0, "rephrasings": 0}, "ask for nothing"), ({"rephrasings": 21}, "21")],
+     ({"keywords": 0, "rephrasings": 0}, "keywords=0 and rephrasings=0 ask for nothing"),
+     ({"rephrasings": 21}, "rephrasings=21"), ({"rephrasings": -1}, "rephrasings=-1"),
+     ({"store": "queries.sqlite"}, "store is str")],
 )  # fmt: skip
 def test_unfit_options(options: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):

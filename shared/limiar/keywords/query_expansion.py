@@ -92,6 +92,13 @@ class QueryExpander:
             msg = f"timeout={timeout!r}; expected seconds above 0, at most 600"
             raise ConfigurationError(msg)
         check_count("max_retries", max_retries, 0)
+        check_count("rephrasings", rephrasings, 0, 20)  # which the prompt calls questions
+        if keywords == rephrasings == 0:
+            msg = "keywords=0 and rephrasings=0 ask for nothing; choose at least one"
+            raise ConfigurationError(msg)
+        if store is not None and not isinstance(store, ExpansionStore):
+            msg = f"store is {type(store).__name__}; expected a limiar.ExpansionStore or None"
+            raise ConfigurationError(msg)
         self.chat: ChatModel = choose_chat(chat)
         self.prompt = ExpansionPrompt(
             language,
