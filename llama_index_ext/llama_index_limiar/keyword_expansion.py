@@ -23,6 +23,7 @@ class KeywordExpander(TransformComponent):
     The nodes returned are copies with one more metadata key, `limiar_expansion`: texts by field, hidden from embedding
     and LLM text. `add_nodes` makes searchable fields of it, and takes it out of the metadata; the index needs a view of
     them: `views=("text", "both")`. It cannot be pickled, so an `IngestionPipeline` runs it without `num_workers`.
+    Put it last there: LlamaIndex's extractors show their LLM hidden metadata, too (`MetadataMode.ALL`).
 
     Args:
         expander: a `limiar.Expander`, which asks a chat model and keeps the answers, or a `limiar.OfflineGenerator`,
