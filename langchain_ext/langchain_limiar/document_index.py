@@ -1,16 +1,16 @@
 """`HybridDocumentIndex`: a `HybridIndex` as LangChain's `DocumentIndex`."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from langchain_core.documents import Document
 from langchain_core.indexing import DeleteResponse, UpsertResponse
 from langchain_core.indexing.base import DocumentIndex
 
-from langchain_limiar.documents import from_index, to_index
+from langchain_limiar.documents import check_members, from_index, to_index
 from langchain_limiar.hybrid import HybridRetriever
 from limiar.concurrency import run_in_pool
-from limiar.errors import ConfigurationError, InputError, InputTypeError
+from limiar.errors import ConfigurationError, InputError
 from limiar.retrieval.hybrid_index import HybridIndex
 from limiar.retrieval.index_writer import IndexProgress
 
@@ -73,7 +73,7 @@ class HybridDocumentIndex(HybridRetriever, DocumentIndex):
         """
         _refuse(kwargs)
         fields = self.index.fields
-        documents = [to_index(item, position, fields) for position, item in enumerate(_members(items))]
+        documents = [to_index(item, position, fields) for position, item in enumerate(check_members(items, "items"))]
         self.index.add(documents, progress=progress)
         return {"succeeded": list(dict.fromkeys(document.id for document in documents)), "failed": []}
 
@@ -109,13 +109,6 @@ class HybridDocumentIndex(HybridRetriever, DocumentIndex):
     async def aget(self, ids: Sequence[str], /, **kwargs: Any) -> list[Document]:
         """`get` in limiar's bounded thread pool."""
         return await run_in_pool(self.get, ids, **kwargs)
-
-
-def _members(items: object) -> Iterable[object]:
-    if isinstance(items, str | bytes | Document) or not isinstance(items, Iterable):
-        msg = f"items is {type(items).__name__}; expected a sequence of Document"
-        raise InputTypeError(msg)
-    return items
 
 
 def _refuse(unknown: dict[str, Any]) -> None:

@@ -1,7 +1,7 @@
 """LangChain documents to and from a `HybridIndex`."""
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from langchain_core.documents import Document
@@ -14,6 +14,14 @@ from limiar.retrieval.index_results import HybridResult
 from limiar.retrieval.provenance import fusion_marks
 
 _BLANK = Document("")
+
+
+def check_members(items: object, name: str) -> Iterable[object]:
+    """`items` itself, if it can hold documents; else `InputTypeError`."""
+    if isinstance(items, str | bytes | Mapping | Document) or not isinstance(items, Iterable):
+        msg = f"{name} is {type(items).__name__}; expected a sequence of Document"
+        raise InputTypeError(msg)
+    return items
 
 
 def to_index(item: object, position: int, fields: Mapping[str, float]) -> IndexDocument:

@@ -6,6 +6,7 @@ from typing import Any
 from langchain_core.documents import BaseDocumentTransformer, Document
 from pydantic import Field
 
+from langchain_limiar.documents import check_members
 from langchain_limiar.hybrid import HybridRetriever
 from limiar.concurrency import run_in_pool
 from limiar.errors import InputTypeError
@@ -57,10 +58,10 @@ class KeywordExpander(BaseDocumentTransformer):
         """Copies with generated texts; a document for which there are none is a copy without.
 
         Raises:
-            InputTypeError: a member is no document.
+            InputTypeError: `documents` is no sequence, or a member no document.
             ChatError, ExpansionStoreError: as for `Expander.run`.
         """
-        checked = [_document(item, position) for position, item in enumerate(documents)]
+        checked = [_document(item, position) for position, item in enumerate(check_members(documents, "documents"))]
         found = expanded_fields(self.expander, [document.page_content for document in checked])
         return [_expanded(document, fields) for document, fields in zip(checked, found, strict=True)]
 

@@ -30,6 +30,7 @@ from limiar.retrieval.hybrid_index import HybridIndex
 from limiar.retrieval.index_results import AddReport, HybridHit, HybridResult
 from limiar.retrieval.index_writer import IndexProgress
 from limiar.retrieval.provenance import fusion_marks
+from llama_index_limiar.nodes import check_members
 
 _CLASSES: dict[str, type[BaseNode]] = {
     kind.class_name(): kind for kind in (TextNode, ImageNode, IndexNode, Node, Document)
@@ -64,11 +65,8 @@ def add_nodes(index: HybridIndex, nodes: Iterable[BaseNode], *, progress: IndexP
         retriever = HybridRetriever(index=index, similarity_top_k=10)
         ```
     """
-    if isinstance(nodes, str | bytes | BaseNode) or not isinstance(nodes, Iterable):
-        msg = f"nodes is {type(nodes).__name__}; expected an iterable of nodes"
-        raise InputTypeError(msg)
     fields = index.fields
-    documents = (_to_index(node, position, fields) for position, node in enumerate(nodes))
+    documents = (_to_index(node, position, fields) for position, node in enumerate(check_members(nodes)))
     if progress is None or not isinstance(nodes, Sized):
         return index.add(documents, progress=progress)
     shown, total = progress, len(nodes)

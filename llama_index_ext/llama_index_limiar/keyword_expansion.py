@@ -7,14 +7,14 @@ from llama_index.core.schema import BaseNode, MetadataMode, TransformComponent
 from pydantic import ConfigDict, Field, field_serializer, field_validator
 
 from limiar.concurrency import run_in_pool
-from limiar.errors import InputTypeError
+from limiar.errors import ConfigurationError, InputTypeError
 from limiar.keywords.expanded_fields import check_source, expanded_fields, recipe_of
 from limiar.keywords.expanded_search import DEFAULT_VARIANT_WEIGHT, ExpandedSearch
 from limiar.keywords.query_expansion import QueryExpander
 from limiar.retrieval.framework_documents import EXPANSION_KEY, without_expansion
 from limiar.retrieval.hybrid_index import HybridIndex
 from llama_index_limiar.hybrid import HybridRetriever
-from llama_index_limiar.nodes import marked_copy
+from llama_index_limiar.nodes import check_members, marked_copy
 
 
 class KeywordExpander(TransformComponent):
@@ -22,7 +22,8 @@ class KeywordExpander(TransformComponent):
 
     The nodes returned are copies with one more metadata key, `limiar_expansion`: texts by field, hidden from embedding
     and LLM text. `add_nodes` makes searchable fields of it, and takes it out of the metadata; the index needs a view of
-    them: `views=("text", "both")`.
+    them: `views=("text", "both")`. It cannot be pickled, so an `IngestionPipeline` runs it without `num_workers`.
+    Put it last there: LlamaIndex's extractors show their LLM hidden metadata, too (`MetadataMode.ALL`).
 
     Args:
         expander: a `limiar.Expander`, which asks a chat model and keeps the answers, or a `limiar.OfflineGenerator`,
@@ -59,6 +60,14 @@ class KeywordExpander(TransformComponent):
         """What the cache of an `IngestionPipeline` tells expanders apart by."""
         return recipe_of(value)
 
+    def __getstate__(self) -> dict[Any, Any]:
+        """Refuse to be pickled: LlamaIndex would take the expander out of the pickle, and out of this object."""
+        msg = (
+            "a KeywordExpander cannot go to another process: run the pipeline without num_workers; an Expander "
+            "makes its calls in threads of its own (concurrency)"
+        )
+        raise ConfigurationError(msg)
+
     @classmethod
     def class_name(cls) -> str:
         return "LimiarKeywordExpander"
@@ -67,14 +76,10 @@ class KeywordExpander(TransformComponent):
         """Copies with generated texts; a node for which there are none is a copy without.
 
         Raises:
-            InputTypeError: a member is no node.
+            InputTypeError: `nodes` is no sequence, or a member no node.
             ChatError, ExpansionStoreError: as for `Expander.run`.
         """
-        nodes = list(nodes)
-        for position, node in enumerate(nodes):
-            if not isinstance(node, BaseNode):
-                msg = f"node {position} is {type(node).__name__}; expected a LlamaIndex node"
-                raise InputTypeError(msg)
+        nodes = [_node(item, position) for position, item in enumerate(check_members(nodes))]
         found = expanded_fields(self.expander, [node.get_content(metadata_mode=MetadataMode.NONE) for node in nodes])
         return [_expanded(node, fields) for node, fields in zip(nodes, found, strict=True)]
 
@@ -128,6 +133,13 @@ class KeywordExpansionRetriever(HybridRetriever):
 
     def _index_search(self, index: HybridIndex, options: dict[str, Any]) -> ExpandedSearch:
         return ExpandedSearch(index, **options, **self._expansion)
+
+
+def _node(item: object, position: int) -> BaseNode:
+    if not isinstance(item, BaseNode):
+        msg = f"node {position} is {type(item).__name__}; expected a LlamaIndex node"
+        raise InputTypeError(msg)
+    return item
 
 
 def _expanded(node: BaseNode, fields: dict[str, str]) -> BaseNode:

@@ -5,6 +5,7 @@ Generated words are invented here ("ZZ" and a letter), so that they can be looke
 
 import json
 import logging
+import pickle
 import threading
 
 import pytest
@@ -486,6 +487,35 @@ def test_what_are_no_documents(tmp_path):
         LlamaIndexExpander(expander=source)([*nodes(["ceph"]), "text"])
     with pytest.raises(ValidationError):
         LlamaIndexExpander(expander=source, words=3)
+
+
+@pytest.mark.parametrize("given", [None, 7, "text", {"text": "text"}, Document("text"), TextNode(text="text")])
+def test_what_holds_no_documents(empty, tmp_path, given):
+    source = source_of(Model(), tmp_path)
+    langchain, llama_index = LangChainExpander(source), LlamaIndexExpander(expander=source)
+    for taken, what in (
+        (langchain.transform_documents, "documents"),
+        (HybridDocumentIndex(index=empty).upsert, "items"),
+    ):
+        if not isinstance(given, TextNode):
+            with pytest.raises(InputTypeError, match=f"^{what} is {type(given).__name__}; expected a sequence"):
+                taken(given)
+    for taken in (llama_index, lambda nodes: add_nodes(empty, nodes)):
+        if not isinstance(given, Document):
+            with pytest.raises(InputTypeError, match=f"^nodes is {type(given).__name__}; expected an iterable"):
+                taken(given)
+
+
+def test_a_transformation_refuses_to_be_pickled_and_outlives_the_attempt(tmp_path):
+    """LlamaIndex takes out of a component what cannot be pickled, and so would out of this very one."""
+    expander = LlamaIndexExpander(expander=source_of(Model(), tmp_path))
+    for run in (
+        lambda: pickle.dumps(expander),
+        lambda: IngestionPipeline(transformations=[expander]).run(nodes=nodes(), num_workers=2),
+    ):
+        with pytest.raises(ConfigurationError, match="num_workers"):
+            run()
+        assert expander(nodes(["ceph"]))[0].metadata[EXPANSION_KEY] == expanded("ceph")
 
 
 class ThreadNotingEncoder(WordEncoder):

@@ -104,6 +104,14 @@ def test_statistics_learn_the_texts_or_stay_as_they_were_taught() -> None:
     assert expanded_fields(taught, [PREGAO, "", "de o a"]) == [found[0], {}, {}]
 
 
+@pytest.mark.parametrize("first", [[], ["", " "]])
+def test_statistics_learn_nothing_of_no_texts(first: list[str]) -> None:
+    """Or an empty first batch, as a pipeline with a docstore gives one, would be all that they ever know."""
+    untaught = OfflineGenerator(terms=3, related=0, encoder=WordsEncoder())
+    assert expanded_fields(untaught, first) == [{} for _ in first]
+    assert not untaught.fitted
+
+
 def test_lone_surrogates(expander: Expander) -> None:
     texts = ["\ud800 obra", OBRA]
     assert expanded_fields(expander, texts) == [{}, FIELDS[OBRA]]
@@ -131,4 +139,5 @@ def test_recipes_tell_sources_apart(expander: Expander, store: ExpansionStore) -
     same = Expander(expander.chat, store, expander.prompt, concurrency=1)
     offline = OfflineGenerator(terms=3, encoder=WordsEncoder())
     assert recipe_of(same) == recipe_of(expander)
-    assert len({recipe_of(source) for source in (expander, other, offline)}) == 3
+    by_another_encoder = OfflineGenerator(terms=3, encoder=WordsEncoder(model_id="test/other"))
+    assert len({recipe_of(source) for source in (expander, other, offline, by_another_encoder)}) == 4

@@ -316,6 +316,20 @@ def test_memory_forgets_the_oldest(monkeypatch: pytest.MonkeyPatch) -> None:
     assert model.calls == 4  # "dois" was the one not used for longest
 
 
+def test_memory_is_bounded_for_long_queries_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A query of 1,000 characters and its variants are some 2,100: there is room for two."""
+    monkeypatch.setattr(query_expansion, "_KEPT_CHARACTERS", 5_000)
+    model = Model(ANSWER)
+    expander = expander_of(model)
+    one, two, three, longest = ("a" * 1_000, "b" * 1_000, "c" * 1_000, "d" * 10_000)
+    for query in (one, two, one, three, one, three, two):
+        assert expander.variants(query).texts
+    assert model.calls == 4  # the second was the one not used for longest
+    for _ in range(2):
+        assert expander.variants(longest).texts
+    assert model.calls == 6
+
+
 # What the model is shown
 
 
@@ -371,7 +385,9 @@ def test_only_what_is_wanted_is_asked_for(language: str) -> None:
     [({"timeout": 0}, "timeout=0"), ({"timeout": True}, "timeout=True"), ({"timeout": float("nan")}, "timeout=nan"),
      ({"timeout": 601.0}, "timeout=601"), ({"timeout": "3"}, "timeout='3'"), ({"max_retries": -1}, "max_retries"),
      ({"language": "fr"}, "language='fr'"), ({"language": ["pt"]}, "language="), ({"keywords": -1}, "keywords=-1"),
-     ({"keywords": 0, "rephrasings": 0}, "ask for nothing"), ({"rephrasings": 21}, "21")],
+     ({"keywords": 0, "rephrasings": 0}, "keywords=0 and rephrasings=0 ask for nothing"),
+     ({"rephrasings": 21}, "rephrasings=21"), ({"rephrasings": -1}, "rephrasings=-1"),
+     ({"store": "queries.sqlite"}, "store is str")],
 )  # fmt: skip
 def test_unfit_options(options: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):

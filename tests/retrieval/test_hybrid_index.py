@@ -481,6 +481,18 @@ def test_generated_texts_are_kept_as_long_as_the_text_is(expanding) -> None:
     assert_holds(expanding, ["d0", "d1", "d2"])
 
 
+def test_generated_texts_are_kept_when_one_call_repeats_the_document(expanding) -> None:
+    """As they are when it is repeated in the next call."""
+    text = {"text": "pregão eletrônico"}
+    twice = [IndexDocument("d1", text, {}, KEYWORDS), IndexDocument("d1", text, {"new": True})]
+    changed = [IndexDocument("d2", text, {}, KEYWORDS), IndexDocument("d2", {"text": "pregão presencial"})]
+    assert expanding.add([*twice, *changed]) == AddReport(added=2, repeated=2, embedded=4)
+    one, two = expanding.get(["d1", "d2"])
+    assert (one.generated, one.metadata, two.generated) == (KEYWORDS, {"new": True}, {})
+    assert found_by(expanding, "bm25", "emergencial") == ["d1"]
+    assert_holds(expanding, ["d1", "d2"])
+
+
 def test_vectors_of_generated_texts_are_stored(tmp_path, encoder) -> None:
     with HybridIndex.create(tmp_path / "i", views=("text", "keywords"), encoder=encoder) as index:
         index.add(documents(range(3)))
@@ -632,6 +644,7 @@ def test_k_and_candidates_beyond_the_documents(shared_index) -> None:
         ({"views": []}, "expected at least one of"),
         ({"views": "text"}, "expected at least one of"),
         ({"views": ["text", "title"]}, "expected at least one of"),
+        ({"views": [["text"]]}, "expected at least one of"),
         ({"views": {"bm25": ["text"]}}, "expected views for each of the arms"),
         ({"text_weight": 0}, "text_weight=0"),
         ({"text_weight": 11}, "expected at most 10"),

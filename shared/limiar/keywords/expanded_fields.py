@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Sequence
 
@@ -23,8 +24,10 @@ def check_source(source: object) -> None:
 
 
 def recipe_of(source: Expander | OfflineGenerator) -> str:
-    """What tells its texts from those of another: equal for equal ones."""
-    return source.model_id if isinstance(source, OfflineGenerator) else source.recipe.fingerprint
+    """What tells its texts from those of another: equal for equal ones. What a generator has learned is no part."""
+    if isinstance(source, OfflineGenerator):
+        return f"{source.model_id} {json.dumps(source.parameters, sort_keys=True)}"
+    return source.recipe.fingerprint
 
 
 def expanded_fields(source: Expander | OfflineGenerator, texts: Sequence[str]) -> list[dict[str, str]]:
@@ -55,6 +58,8 @@ def expanded_fields(source: Expander | OfflineGenerator, texts: Sequence[str]) -
 
 def _offline(source: OfflineGenerator, texts: list[str]) -> list[Expansion]:
     if not source.fitted:
+        if not any(text.strip() for text in texts):  # nothing to learn, and what is learned first stays
+            return [Expansion()] * len(texts)
         source.fit(texts)
     found = source.generate_all(texts)
     return [Expansion(tuple(Keyword(term, tuple(related)) for term, related in it)) for it in found]

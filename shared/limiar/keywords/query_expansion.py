@@ -30,6 +30,7 @@ logger = logging.getLogger("limiar")
 
 DEFAULT_TIMEOUT = 3.0
 _KEPT = 4_096
+_KEPT_CHARACTERS = 16_000_000  # queries with their variants: a query may be a megabyte
 _MOST_CHARACTERS = 2_000
 _EDGES = "\"'“”‘’«».,;:?!()"
 
@@ -59,7 +60,8 @@ class QueryExpander:
         synonyms: at most so many for each.
         rephrasings: at most so many.
         timeout: seconds that a search waits for the answer. A late one is kept for the next search.
-        store: keeps answers on disk, under a recipe of their own; None keeps the last 4,096 in memory only.
+        store: keeps answers on disk, under a recipe of their own; None keeps the last 4,096 in memory only,
+            fewer of long queries.
         max_retries: how often a call is made again after a failure that may pass.
 
     Raises:
@@ -90,6 +92,13 @@ class QueryExpander:
             msg = f"timeout={timeout!r}; expected seconds above 0, at most 600"
             raise ConfigurationError(msg)
         check_count("max_retries", max_retries, 0)
+        check_count("rephrasings", rephrasings, 0, 20)  # which the prompt calls questions
+        if keywords == rephrasings == 0:
+            msg = "keywords=0 and rephrasings=0 ask for nothing; choose at least one"
+            raise ConfigurationError(msg)
+        if store is not None and not isinstance(store, ExpansionStore):
+            msg = f"store is {type(store).__name__}; expected a limiar.ExpansionStore or None"
+            raise ConfigurationError(msg)
         self.chat: ChatModel = choose_chat(chat)
         self.prompt = ExpansionPrompt(
             language,
@@ -107,6 +116,7 @@ class QueryExpander:
         self._store = store
         self._lock = threading.Lock()
         self._known: OrderedDict[str, QueryVariants] = OrderedDict()
+        self._characters = 0
         self._under_way: dict[str, Future[QueryVariants]] = {}
 
     def variants(self, query: str) -> QueryVariants:
@@ -183,10 +193,17 @@ class QueryExpander:
         with self._lock:
             self._under_way.pop(query, None)
             if lasting:
-                self._known[query] = found
-                if len(self._known) > _KEPT:
-                    self._known.popitem(last=False)
+                self._keep(query, found)
         return found
+
+    def _keep(self, query: str, found: QueryVariants) -> None:
+        """Remember, and forget what was not used for longest. The caller holds the lock."""
+        if (before := self._known.pop(query, None)) is not None:
+            self._characters -= _characters(query, before)
+        self._known[query] = found
+        self._characters += _characters(query, found)
+        while len(self._known) > _KEPT or self._characters > _KEPT_CHARACTERS:
+            self._characters -= _characters(*self._known.popitem(last=False))
 
     def _outcome(self, query: str) -> tuple[Outcome, bool]:
         """What the model says, and whether it would say it again."""
@@ -226,6 +243,10 @@ def _with_synonyms(query: str, expansion: Expansion) -> str:
 def _bare(text: str) -> str:
     """The words of a text between spaces, the same whatever their case, accents and the punctuation around them."""
     return f" {' '.join(word.strip(_EDGES) or word for word in key_of(text).split())} "
+
+
+def _characters(query: str, found: QueryVariants) -> int:
+    return len(query) + sum(map(len, found.texts))
 
 
 def _settled(found: QueryVariants) -> Future[QueryVariants]:

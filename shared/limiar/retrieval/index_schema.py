@@ -177,7 +177,7 @@ def schema_of(fields: Mapping[str, float], views: object = (TEXT,), text_weight:
         raise ConfigurationError(msg)
     for some in by_arm.values():
         usable = isinstance(some, Sequence) and not isinstance(some, str)
-        if not usable or not some or not set(some) <= set(VIEWS) or len(set(some)) < len(some):
+        if not usable or not some or any(view not in VIEWS for view in some) or len(set(some)) < len(some):
             msg = f"views={views!r}; expected at least one of {', '.join(VIEWS)} for an arm, each once"
             raise ConfigurationError(msg)
     return IndexSchema(fields, {arm: tuple(by_arm[arm]) for arm in ARMS}, check_count("text_weight", text_weight))

@@ -80,7 +80,10 @@ class IndexWriter:
         self._clear(self._store.trash())
 
     def _add_batch(self, batch: Sequence[Record], made: Callable[[int], None]) -> AddReport:
-        latest = {record.document.id: record for record in batch}
+        latest: dict[str, Record] = {}
+        for record in batch:
+            earlier = latest.get(record.document.id)
+            latest[record.document.id] = self._with_generated(record, earlier.document if earlier else None)
         there = self._store.versions(list(latest))
         same = {id_ for id_, it in latest.items() if id_ in there and there[id_][1] == it.digest}
         old = self._store.get([id_ for id_ in there if id_ not in same or latest[id_].document.generated])
