@@ -100,6 +100,8 @@ def main() -> None:
     options = parser.parse_args()
     if options.reword and options.model is None:
         parser.error("--reword needs --model")
+    if options.k < 1:
+        parser.error(f"--k {options.k}; expected at least 1")
     try:
         with open_index(options.folder) as index:
             if not len(index):

@@ -182,6 +182,7 @@ def test_a_dry_run_sends_and_writes_nothing(limiar: Run, views: Path, server: Se
         (["--offline", "--questions", "3"], "--questions is for a language model"),
         (["--model", "fake", "--api-key-env", "NADA"], "no such environment variable"),
         (["--model", "fake", "--price-in", "1"], "expected both"),
+        (["--model", "fake", "--price-in", "nan", "--price-out", "1"], "expected both"),
         (["--model", "fake", "--prompt", "nada.txt"], "--prompt nada.txt cannot be read"),
         (["--model", "fake", "--keywords", "0"], "ask for nothing"),
         (["--model", "fake"], "OPENAI_API_KEY"),
@@ -224,7 +225,9 @@ def test_failures_are_counted_shown_and_asked_again(limiar: Run, server: Server,
     done = limiar("expand", "corpus.jsonl", *model)
     assert row(done, "failed") == "1 (1 refused)"
     assert "--retry-failed" in done.stderr
-    listed = limiar("expand", "show").stdout
+    command = done.stderr.split("`")[1].split()
+    assert command == ["limiar", "expand", "show", "--store", "keywords.sqlite"]
+    listed = limiar(*command[1:]).stdout
     assert "quorum" in listed
     assert "art75" not in listed
     assert "Não posso ajudar com isso." in limiar("expand", "show", "quorum").stdout

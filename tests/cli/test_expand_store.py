@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -135,6 +137,7 @@ def test_what_an_editor_broke_is_kept_in_its_file(limiar: Run, index: Path, monk
         (["art75", "--set", "{quase"], "is no JSON"),
         (["art75", "--set", '["certame"]'], "is no JSON object"),
         (["art75", "--set", '{"keywords": "certame"}'], "expected a list"),
+        (["art75", "--set", '{"keyword": ["a"]}'], "'keyword' is no part of an entry; expected keywords, questions"),
         (["nada", "--set", "{}"], "knows no document 'nada'"),
         (["art75", "--set", "{}", "--recipe", "zzz"], "names 0 of them"),
         (["art75"], "neither $VISUAL nor $EDITOR"),
@@ -147,6 +150,43 @@ def test_edits_that_cannot_be(
         monkeypatch.delenv(name, raising=False)
     assert message in refused(limiar("expand", "edit", *words))
     assert "licitação: certame" in limiar("expand", "show", "art75").stdout
+
+
+@pytest.mark.parametrize(
+    ("editor", "message"),
+    [
+        ("no-such-editor", "the editor 'no-such-editor' cannot be run (No such file or directory)"),
+        ('vi "', "cannot be run (No closing quotation)"),
+        ("{python} -c 'raise SystemExit(3)'", "ended with status 3; nothing was changed"),
+        ("{python} -c 'import os, sys; os.unlink(sys.argv[1])'", "left no file to read (No such file or directory)"),
+    ],
+)
+def test_an_editor_that_fails(
+    limiar: Run, index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, editor: str, message: str
+) -> None:
+    monkeypatch.setenv("VISUAL", editor.format(python=sys.executable))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    error = refused(limiar("expand", "edit", "art75"))
+    assert message in error
+    assert error.count("\n") == 1
+    assert list(tmp_path.glob("limiar-*.json")) == []
+    assert "licitação: certame" in limiar("expand", "show", "art75").stdout
+
+
+def test_the_command_to_apply_names_the_store_that_was_edited(limiar: Run, index: Path) -> None:
+    shutil.copy(index / "keywords.sqlite", "my words.sqlite")
+    words = ["--store", "my words.sqlite", "--index", str(index)]
+    done = limiar("expand", "edit", "art75", "--set", '{"keywords": ["compra"]}', *words)
+    command = shlex.split(done.stderr.split("`")[1])
+    assert limiar(*command[1:]).returncode == 0
+    assert found(limiar, "compra") == ["art75"]
+
+
+def test_words_for_an_index_without_a_view_of_them(limiar: Run, index: Path) -> None:
+    Path("laws.jsonl").write_text(LAWS, encoding="utf-8")
+    limiar("index", "laws.jsonl", "--index", "plain")
+    error = refused(limiar("expand", "apply", "--index", "plain", "--store", index / "keywords.sqlite"))
+    assert "plain was made without a view of generated texts: make one with `limiar index ... --views" in error
 
 
 # Files

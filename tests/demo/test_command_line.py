@@ -105,6 +105,24 @@ def test_an_index_of_other_documents_stays_as_it_is(limiar: Run, tmp_path: Path)
         assert index.ids() == ["mine"]
 
 
+def test_an_index_of_the_same_passages_stays_as_it_is(limiar: Run, tmp_path: Path) -> None:
+    passage = load_demo().passages[0]
+    with HybridIndex.create(tmp_path, views=("text", "both")) as index:
+        index.add([IndexDocument(passage.id, {"text": passage.full_text}, {"topic": "proxmox"})])
+    assert limiar("demo", "--db", tmp_path, "--question", "quorum").returncode == 2
+    with HybridIndex.open(tmp_path) as index:
+        assert [document.metadata for document in index.get(index.ids())] == [{"topic": "proxmox"}]
+
+
+def test_an_index_that_takes_no_words_stays_empty(limiar: Run, tmp_path: Path) -> None:
+    HybridIndex.create(tmp_path).close()
+    done = limiar("demo", "--db", tmp_path, "--question", "quorum")
+    assert done.returncode == 2
+    assert done.stderr == f"limiar: --db {tmp_path} is an index that no demo made; choose a new or an empty folder\n"
+    with HybridIndex.open(tmp_path) as index:
+        assert index.ids() == []
+
+
 def test_damaged_documents(limiar: Run, db: Path, tmp_path: Path) -> None:
     folder = tmp_path / "copy"
     shutil.copytree(db, folder)
@@ -119,7 +137,7 @@ def test_a_folder_that_another_demo_is_filling(limiar: Run, tmp_path: Path) -> N
     with HybridIndex.create(tmp_path, views=("text", "both")):
         done = limiar("demo", "--db", tmp_path, "--question", "quorum")
     assert done.returncode == 2
-    assert f"another writer has {tmp_path} open" in done.stderr
+    assert f"another writer has {tmp_path} open; close it first, or in Python" in done.stderr
 
 
 def test_several_demos_share_a_folder(limiar: Run, db: Path) -> None:
@@ -149,6 +167,15 @@ def test_the_temporary_store_is_removed(limiar_process: Run, tmp_path: Path) -> 
     done = limiar_process("demo", "--question", "quorum", TMPDIR=str(tmp_path))
     assert done.returncode == 0, done.stderr
     assert list(tmp_path.glob("limiar-demo-*")) == []
+
+
+@pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="the system has no full device")
+def test_output_to_a_full_disk(command: list[str], environment: dict[str, str]) -> None:
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        words = [*command, "analyze", "quorum"]
+        done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, env=environment, timeout=60, check=False)
+    assert done.returncode == 2
+    assert done.stderr == b"limiar: the output cannot be written (no space left on its disk)\n"
 
 
 def test_a_reader_that_goes_away(command: list[str], db: Path, environment: dict[str, str]) -> None:

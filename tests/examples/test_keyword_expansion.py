@@ -72,3 +72,6 @@ def test_a_server_that_is_down_and_options_that_do_not_fit(folder, script):
     unfit = run(script, folder, "certame", "--reword")
     assert unfit.returncode == 2
     assert "--reword needs --model" in unfit.stderr
+    none = run(script, folder, "certame", "--k", "0")
+    assert none.returncode == 2
+    assert "--k 0; expected at least 1" in none.stderr

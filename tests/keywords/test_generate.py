@@ -427,6 +427,15 @@ def test_a_server_that_is_down_ends_the_run(store: ExpansionStore) -> None:
     assert store.stats()["done"] == 0
 
 
+def test_a_model_that_cannot_be_asked_ends_the_run(store: ExpansionStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(ConfigurationError, match="set OPENAI_API_KEY"):
+        expander_of(OpenAIChat("gpt-4o-mini"), store).run(documents(2))
+    assert store.stats()["unanswered"] == 0
+    assert store.stats()["claimed"] == 0
+
+
 def test_a_slow_server_is_a_timeout(server: Server, store: ExpansionStore) -> None:
     server.seconds = 0.3
     chat = OpenAIChat("fake", base_url=server.url, timeout=0.05)

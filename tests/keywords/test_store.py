@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import threading
 from pathlib import Path
@@ -138,6 +139,7 @@ def test_what_is_exported_comes_back(store: ExpansionStore, tmp_path: Path) -> N
     [("{", "line 2 is not JSON"), ("[1]", "line 2 is list"), ('{"keywords": []}', "neither an _id"),
      ('{"_id": "a", "keywords": "x"}', "keywords is str; expected a list"),
      ('{"_id": "a", "keywords": [1]}', "a keyword is int"), ('{"_id": "a", "keywords": [" "]}', "a keyword is blank"),
+     ('{"_id": "a", "keyword": ["x"]}', "line 2 has none of keywords, questions, statement"),
      ('{"_id": "a", "status": "lost"}', "unknown status"), ('{"text_sha256": "12"}', "neither an _id")],
 )  # fmt: skip
 def test_a_bad_line_is_named_and_nothing_is_taken(
@@ -148,6 +150,20 @@ def test_a_bad_line_is_named_and_nothing_is_taken(
     with pytest.raises(InputError, match=message):
         store.import_jsonl(path, {"1": "texto", "a": "outro"})
     assert list(store.entries()) == []
+
+
+def test_an_export_replaces_nothing_but_files(store: ExpansionStore, tmp_path: Path) -> None:
+    store.put(RECIPE, "x", Outcome("done", ONE))
+    device, link, file = tmp_path / "device", tmp_path / "link", tmp_path / "file.jsonl"
+    os.mkfifo(device)
+    link.symlink_to(file)
+    for path in (device, tmp_path):
+        with pytest.raises(ExpansionStoreError, match="is a folder or a device"):
+            store.export_jsonl(path)
+    assert device.is_fifo()
+    assert store.export_jsonl(link) == 1
+    assert link.is_symlink()
+    assert file.read_text(encoding="utf-8").count("\n") == 1
 
 
 def test_files_that_cannot_be_read_or_written(store: ExpansionStore, tmp_path: Path) -> None:

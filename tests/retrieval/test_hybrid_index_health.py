@@ -331,7 +331,7 @@ try: HybridIndex.open(sys.argv[1], encoder=WordsEncoder())
 except StoreLockedError as error: print(error)
 """
     with opened(folder):
-        expected = f"another writer has {folder} open; close it first, or open this one with read_only=True"
+        expected = f"another writer has {folder} open; close it first, or in Python open this one with read_only=True"
         with pytest.raises(StoreLockedError) as caught:
             opened(folder)
         assert str(caught.value) == expected

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -10,7 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from limiar.cli.encoders import add_encoder_options, check_encoder, chosen_encoder
-from limiar.cli.expand_documents import STORE_NAME, Documents, index_folder, opened_documents
+from limiar.cli.expand_documents import STORE_NAME, Documents, check_takes_words, index_folder, opened_documents
 from limiar.cli.expand_models import add_model_options, chosen_expander
 from limiar.cli.reading import add_reading_options
 from limiar.cli.terminal import DEFAULT_FOLDER, documents_bar, expansion_bar, output_console, quiet_log, say
@@ -95,6 +96,7 @@ def applied(
         HybridIndex.open(folder, encoder=encoder) as index,
         documents_bar(f"writing into {folder}") as advance,
     ):
+        check_takes_words(folder, index)
         return apply_expansions(
             index, store, recipe, clear=clear, progress=lambda done, total: advance(done, done, total)
         )
@@ -168,9 +170,15 @@ def _print_report(report: ExpansionReport, store: ExpansionStore) -> None:
     rows += [("store", str(store.path))]
     _print_rows(rows)
     if report.failed:
-        say("`limiar expand show` lists what failed; --retry-failed asks again")
+        say(f"`{_how_to_show(store)}` lists what failed; --retry-failed asks again")
     if report.unanswered:
-        say(f"{report.unanswered:,} documents got no answer (`limiar expand show`); the same command asks again")
+        say(f"{report.unanswered:,} documents got no answer (`{_how_to_show(store)}`); the same command asks again")
+
+
+def _how_to_show(store: ExpansionStore) -> str:
+    path = Path(store.path)
+    named = "" if path == Path(DEFAULT_FOLDER) / STORE_NAME else f" --store {shlex.quote(str(path))}"
+    return f"limiar expand show{named}"
 
 
 def duration(seconds: float) -> str:

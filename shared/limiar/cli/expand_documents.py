@@ -13,6 +13,7 @@ from limiar.cli.reading import read_options
 from limiar.errors import ConfigurationError, InputError
 
 if TYPE_CHECKING:
+    from limiar import HybridIndex
     from limiar.cli.documents.reader import DocumentReader
     from limiar.cli.documents.sources import Sources
 
@@ -53,13 +54,23 @@ def opened_documents(args: argparse.Namespace, folder: Path | None) -> Iterator[
     from limiar import HybridIndex, IndexTexts
 
     with HybridIndex.open(folder, read_only=True, encoder=saved_encoder(folder)) as index:
-        if not (index.schema.takes_generated or args.no_apply):
-            msg = (
-                f"{folder} was made without a view of generated texts: make one with `limiar index ... --views "
-                "text,both`, or fill the store alone with --no-apply"
-            )
-            raise ConfigurationError(msg)
+        if not args.no_apply:
+            check_takes_words(folder, index)
         yield IndexTexts(index)
+
+
+def check_takes_words(folder: Path, index: HybridIndex) -> None:
+    """Nothing, if generated words can be written into the index.
+
+    Raises:
+        ConfigurationError: it has no view for them.
+    """
+    if not index.schema.takes_generated:
+        msg = (
+            f"{folder} was made without a view of generated texts: make one with `limiar index ... --views "
+            "text,both`, or fill the store alone with `limiar expand --no-apply`"
+        )
+        raise ConfigurationError(msg)
 
 
 def file_texts(args: argparse.Namespace) -> Documents:

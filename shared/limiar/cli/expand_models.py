@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import math
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -157,7 +158,7 @@ def _prices(read: float | None, written: float | None) -> Prices | None:
 
     if read is None and written is None:
         return None
-    if read is None or written is None or min(read, written) < 0:
+    if read is None or written is None or not (0 <= read < math.inf and 0 <= written < math.inf):
         msg = f"--price-in {read} and --price-out {written}; expected both, from 0: US dollars for a million tokens"
         raise ConfigurationError(msg)
     return Prices(read, written)

@@ -229,7 +229,10 @@ def _short(recipe: Recipe) -> str:
 def _how_to_apply(place: _Place, recipe: Recipe) -> str:
     if place.folder is None:
         return ""
-    return f"; `limiar expand apply --index {place.folder} --recipe {_short(recipe)}` writes it into the index"
+    named = [f"--index {shlex.quote(str(place.folder))}"]
+    if place.path != place.folder / STORE_NAME:
+        named += [f"--store {shlex.quote(str(place.path))}"]
+    return f"; `limiar expand apply {' '.join(named)} --recipe {_short(recipe)}` writes it into the index"
 
 
 # Editing
@@ -244,6 +247,7 @@ def _present(store: ExpansionStore, document_id: str, recipe: Recipe) -> dict[st
 
 def _read(text: str) -> Expansion:
     from limiar import Expansion
+    from limiar.keywords.expansion import PARTS
 
     try:
         values = json.loads(text)
@@ -252,6 +256,9 @@ def _read(text: str) -> Expansion:
         raise InputError(msg) from error
     if not isinstance(values, dict):
         msg = 'the entry is no JSON object; expected one such as {"keywords": ["certame"]}'
+        raise InputError(msg)
+    if unknown := set(values) - set(PARTS):
+        msg = f"{min(unknown)[:40]!r} is no part of an entry; expected {', '.join(PARTS)}"
         raise InputError(msg)
     return Expansion.from_dict(values)
 
@@ -262,18 +269,32 @@ def _edited(before: dict[str, object]) -> Expansion | None:
     if not editor:
         msg = "neither $VISUAL nor $EDITOR names an editor; set one, or give the entry with --set JSON"
         raise ConfigurationError(msg)
+    try:
+        command = shlex.split(editor)
+    except ValueError as error:
+        msg = f"the editor {editor!r} cannot be run ({error})"
+        raise ConfigurationError(msg) from error
     text = json.dumps(before, ensure_ascii=False, indent=2) + "\n"
     descriptor, name = tempfile.mkstemp(prefix="limiar-", suffix=".json")
     path = Path(name)
     with open(descriptor, "w", encoding="utf-8") as file:  # noqa: PTH123 - the descriptor is of a file made just now
         file.write(text)
     try:
-        status = subprocess.run([*shlex.split(editor), name], check=False).returncode  # noqa: S603 - the user's own
+        status = subprocess.run([*command, name], check=False).returncode  # noqa: S603 - the user's own
     except OSError as error:
+        path.unlink()
         msg = f"the editor {editor!r} cannot be run ({error.strerror})"
         raise ConfigurationError(msg) from error
-    after = path.read_text(encoding="utf-8", errors="replace")
-    if status or after == text:
+    if status:
+        path.unlink(missing_ok=True)
+        msg = f"the editor {editor!r} ended with status {status}; nothing was changed"
+        raise InputError(msg)
+    try:
+        after = path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        msg = f"the editor {editor!r} left no file to read ({error.strerror}); nothing was changed"
+        raise InputError(msg) from error
+    if after == text:
         path.unlink()
         return None
     try:

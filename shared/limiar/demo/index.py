@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _KEYWORDS = "keywords.sqlite"
 _OWNER = {"corpus": "limiar-demo"}
 _VECTORS_ONLY = {"bm25": 0.0}
+_VIEWS = ("text", "both")
 
 Progress = Callable[[int, int | None], None]
 
@@ -68,7 +69,7 @@ class DemoIndex:
 
     Raises:
         MissingExtraError: chromadb or tantivy is not installed.
-        ConfigurationError: the folder holds an index of other documents.
+        ConfigurationError: the folder holds an index that no demo made.
         StoreError: it holds something else, cannot be written, or another demo is filling it.
     """
 
@@ -77,7 +78,7 @@ class DemoIndex:
         self._passages = {passage.id: passage for passage in passages}
         self._index = _opened(folder)
         try:
-            _check_ours(folder, self._index, self._passages)
+            _check_ours(folder, self._index)
         except BaseException:
             self._index.close()
             raise
@@ -148,15 +149,18 @@ def _opened(folder: Path) -> HybridIndex:
         try:
             return HybridIndex.open(folder)
         except StoreNotFoundError:
-            return HybridIndex.create(folder, views=("text", "both"))
+            return HybridIndex.create(folder, views=_VIEWS)
     except MissingExtraError as error:
         feature = "limiar demo"
         raise MissingExtraError(feature, "demo") from error
 
 
-def _check_ours(folder: Path, index: HybridIndex, passages: dict[str, Passage]) -> None:
-    """Only what a demo wrote may be removed."""
-    others = index.get([id_ for id_ in index.ids() if id_ not in passages])
-    if any(document.metadata.get("corpus") != _OWNER["corpus"] for document in others):
+def _check_ours(folder: Path, index: HybridIndex) -> None:
+    """Only what a demo wrote may be replaced or removed."""
+    documents = (document for id_ in index.ids() for document in index.get([id_]))
+    if any(document.metadata.get("corpus") != _OWNER["corpus"] for document in documents):
         msg = f"--db {folder} is an index of other documents; choose a new or an empty folder"
+        raise ConfigurationError(msg)
+    if any(views != _VIEWS for views in index.schema.views.values()):
+        msg = f"--db {folder} is an index that no demo made; choose a new or an empty folder"
         raise ConfigurationError(msg)

@@ -79,9 +79,11 @@ class EncoderEngine:
 
         with self._queue_lock:
             self._queue.set_callback(collect)
-            for batch in _batches(texts, self._streams):
-                self._queue.start_async(self._inputs([texts[index] for index in batch]), batch)
-            self._queue.wait_all()
+            try:
+                for batch in _batches(texts, self._streams):
+                    self._queue.start_async(self._inputs([texts[index] for index in batch]), batch)
+            finally:  # after Ctrl-C, too: a callback into an interpreter that ends aborts the process
+                self._queue.wait_all()
         if failures:
             raise failures[0]
         return results

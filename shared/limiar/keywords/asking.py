@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from limiar.errors import ChatError, ExpansionParseError
+from limiar.errors import ChatError, ConfigurationError, ExpansionParseError, MissingExtraError
 from limiar.keywords.chat import ChatAnswer, ChatModel
 from limiar.keywords.entries import Outcome
 from limiar.keywords.expansion import Expansion
@@ -79,6 +79,8 @@ class Asker:
 
         Raises:
             ChatError: no other document will be answered either.
+            ConfigurationError: nor can any be asked about, as without a key.
+            MissingExtraError: nor without the package of the model.
             Stopped: `stop` was set before there was an answer.
         """
         spent = _Spent()
@@ -166,7 +168,7 @@ class Asker:
         started = time.perf_counter()
         try:
             answer = self.chat.complete(messages, schema=self._schema)
-        except ChatError:
+        except (ChatError, ConfigurationError, MissingExtraError):
             raise
         except Exception as error:
             raise chat_error(self.chat.model_id, error) from error

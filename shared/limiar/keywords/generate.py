@@ -163,6 +163,8 @@ class Expander:
             InputTypeError: a document is not an id and a text.
             ChatError: the server refuses every call, or as many documents on end as there are calls at a time (at least
                 5) got no answer. What was answered until then is in the store.
+            ConfigurationError: the model cannot be asked, such as OpenAI's without a key.
+            MissingExtraError: the model's package is not installed.
             ExpansionStoreError: the store cannot be read or written, such as on a full disk. No call is made after it.
         """
         if limit is not None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from limiar.errors import ExpansionStoreError, InputError
 from limiar.keywords.entries import STATUSES, Entry, Outcome, Recipe, text_key
 from limiar.keywords.entry_rows import name_documents, recipe_number, replace_outcome
-from limiar.keywords.expansion import Expansion
+from limiar.keywords.expansion import PARTS, Expansion
 from limiar.sqlite_file import SqliteFile
 
 _HASH = re.compile(r"[0-9a-f]{64}")
@@ -97,12 +97,16 @@ def export_jsonl(entries: Iterable[Entry], path: str | Path) -> int:
 
     Args:
         entries: read once.
-        path: the file; one that is there is replaced.
+        path: the file; an ordinary one that is there is replaced, and of a link what it points to.
 
     Raises:
         ExpansionStoreError: the file cannot be written, or the store cannot be read.
     """
     target = Path(path)
+    if target.exists() and not target.is_file():
+        msg = f"{target} is a folder or a device; expected a file to write or to replace"
+        raise ExpansionStoreError(msg)
+    target = target.resolve()
     part = target.with_name(f"{target.name}.part")
     count = 0
     try:
@@ -113,7 +117,7 @@ def export_jsonl(entries: Iterable[Entry], path: str | Path) -> int:
                     count += 1
         part.replace(target)
     except OSError as error:
-        msg = f"{target} cannot be written ({error.strerror})"
+        msg = f"{path} cannot be written ({error.strerror})"
         raise ExpansionStoreError(msg) from error
     return count
 
@@ -165,6 +169,9 @@ def _read(text: str, where: str) -> _Line:
     status = values.get("status", "done")
     if status not in STATUSES:
         msg = f"{where} has an unknown status; expected one of: {', '.join(STATUSES)}"
+        raise InputError(msg)
+    if not any(part in values for part in PARTS):
+        msg = f"{where} has none of {', '.join(PARTS)}"
         raise InputError(msg)
     try:
         expansion = Expansion.from_dict(values)

@@ -95,7 +95,7 @@ def lock_for_writing(folder: Path) -> BaseFileLock:
     try:
         lock.acquire()
     except Timeout as error:
-        msg = f"another writer has {folder} open; close it first, or open this one with read_only=True"
+        msg = f"another writer has {folder} open; close it first, or in Python open this one with read_only=True"
         raise StoreLockedError(msg) from error
     except OSError as error:
         msg = f"{folder} cannot be written ({error.strerror}); open it with read_only=True to search"
