@@ -89,6 +89,10 @@ FORMS = {
     "2. dispensa (sinônimos: contratação direta)\n\nObservação: termos do texto",
     "label below a line": "### Licitação\n**Sinônimos:** certame, concorrência\n\n"
     "Dispensa\nSinônimo(s): contratação direta",
+    "emphasis": "1. **licitação**\n   - *Sinônimos:* certame, concorrência\n2. _dispensa_\n"
+    "   - _Sinônimos_: contratação direta",
+    "tabs": "* licitação\n\t+ certame\n\t+ concorrência\n* dispensa\n\t+ contratação direta",
+    "lists of terms and lists": '[["licitação", ["certame", "concorrência"]], ["dispensa", "contratação direta"]]',
     "other bullets": "+ licitação: certame, concorrência\n✅ [x] dispensa: contratação direta",
     "end of a thought": 'São {"keywords": [{"term": "rascunho"}]}, talvez.\nTermo: outro\n</think>\n{"keywords":'
     ' [{"term": "licitação", "synonyms": ["certame", "concorrência"]},'
@@ -110,11 +114,19 @@ def test_the_forms_that_models_answer_in(answer: str) -> None:
 
 
 def test_numbers_are_not_taken_apart() -> None:
-    answer = "- Nova Lei de Licitações: Lei 14.133/2021, NLLC\n- limite: R$ 50.000,00; teto/máximo"
+    answer = "- Nova Lei de Licitações: Lei 14.133/2021, NLLC\n- limite: R$ 50.000,00; teto / máximo"
     assert [keyword.synonyms for keyword in parse_expansion(answer, KEYWORDS).keywords] == [
         ("Lei 14.133/2021", "NLLC"),
         ("R$ 50.000,00", "teto", "máximo"),
     ]
+
+
+@pytest.mark.parametrize("kept", ["ISO/IEC 27001:2022", "https://www.gov.br/compras", "NBR 9050:2020"])
+def test_a_colon_within_a_word_parts_nothing(kept: str) -> None:
+    assert parse_expansion(json.dumps({"keywords": [kept]}), KEYWORDS).keywords == (Keyword(kept),)
+    lines = f"- {kept}: norma, padrão\n- sistema: {kept}"
+    two = (Keyword(kept, ("norma", "padrão")), Keyword("sistema", (kept,)))
+    assert parse_expansion(lines, KEYWORDS).keywords == two
 
 
 REFUSALS = {

@@ -11,7 +11,7 @@ from pathlib import Path
 from limiar.errors import ExpansionStoreError, InputError
 from limiar.keywords.entries import STATUSES, Entry, Outcome, Recipe, text_key
 from limiar.keywords.entry_rows import name_documents, recipe_number, replace_outcome
-from limiar.keywords.expansion import Expansion
+from limiar.keywords.expansion import PARTS, Expansion
 from limiar.sqlite_file import SqliteFile
 
 _HASH = re.compile(r"[0-9a-f]{64}")
@@ -165,6 +165,9 @@ def _read(text: str, where: str) -> _Line:
     status = values.get("status", "done")
     if status not in STATUSES:
         msg = f"{where} has an unknown status; expected one of: {', '.join(STATUSES)}"
+        raise InputError(msg)
+    if not any(part in values for part in PARTS):
+        msg = f"{where} has none of: {', '.join(PARTS)}"
         raise InputError(msg)
     try:
         expansion = Expansion.from_dict(values)

@@ -13,9 +13,9 @@ BULLET = re.compile(
     r"^\s*(?:[-*+•–—▪·◦●‣►✅✔]\ufe0f?|\d{1,2}\ufe0f?\u20e3|\(?\d{1,3}[.):]\)?|\(?[a-z]\))\s+(?:\[[ x]\]\s+)?",
     re.IGNORECASE,
 )
-_PAIR = re.compile(r" ?(?::|=>|->|→|=| [-–—] ) ?")
+_PAIR = re.compile(r" ?(?:(?<!\d):(?!//)|:(?!//|\d)|=>|->|→|=| [-–—] ) ?")
 _IN_BRACKETS = re.compile(r"^(?P<term>[^()\[\]]{2,80}?) ?[(\[](?P<rest>[^()\[\]]+)[)\]] ?[.;]?$")
-_BETWEEN = re.compile(r" ?(?:[;|]|(?<!\d)[,/]|[,/](?!\d)) ?")  # but not in "Lei 14.133/2021" and "R$ 50,00"
+_BETWEEN = re.compile(r" ?(?:[;|]|(?<!\d),|,(?!\d)| / ) ?")  # but not in "Lei 14.133/2021" and "R$ 50,00"
 _TERM_NAME = re.compile(r"(?:term|termo|keyword|palavra|palavra[- ]chave|name|nome) ?\d*")
 _SYNONYMS_NAME = re.compile(r"(?:sin[oôó]nim|synonym|termos relacionados|related|varia[cçnt]|alternativ|outras formas)")
 _LABEL = re.compile(
@@ -39,7 +39,7 @@ def is_synonyms_name(name: str) -> bool:
 
 def plain_name(name: str) -> str:
     """A name without its spelling's accidents: "Palavras_chave " is "palavras chave"."""
-    return name.strip(' "').lower().replace("_", " ")
+    return name.strip(' "*_').lower().replace("_", " ")
 
 
 def terms_in(text: str) -> list[str]:

@@ -58,6 +58,7 @@ _NAMES = {
 }
 _SECTION = re.compile(r"(?:palavras[- ]chave|keywords|termos|terms|perguntas|questions|enunciado|statement)\b")
 _OTHER_TERM_NAMES = frozenset({"word", "phrase", "text", "texto", "label", "expressão", "expression"})
+_LONG = 40  # characters, from which on one synonym is rather several
 _MEMBER = re.compile(r"""["'][^"']*["']\s*:""")  # of JSON that could not be read, or of another form
 
 
@@ -186,7 +187,7 @@ def _pairs(items: Iterable[object]) -> Iterator[Pair]:
         if isinstance(item, str):
             yield pair_of(BULLET.sub("", item))
         elif isinstance(item, list) and item and isinstance(item[0], str):
-            yield item[0], _strings(item[1:])
+            yield item[0], [text for one in item[1:] for text in _strings(one)]
         elif isinstance(item, dict):
             yield from _object_pairs(item)
 
@@ -216,7 +217,8 @@ def _is_strings(value: object) -> bool:
 def _strings(value: object) -> list[str]:
     if isinstance(value, str):
         return terms_in(value)
-    return [text for text in value if isinstance(text, str)] if isinstance(value, list) else []
+    texts = [text for text in value if isinstance(text, str)] if isinstance(value, list) else []
+    return [term for text in texts for term in (terms_in(text) if len(text) > _LONG else [text])]
 
 
 def _of_lines(text: str, prompt: ExpansionPrompt, *, cut: bool) -> _Raw:
@@ -235,7 +237,7 @@ def _of_lines(text: str, prompt: ExpansionPrompt, *, cut: bool) -> _Raw:
         item = BULLET.sub("", bare)
         last = cut and number == len(lines) - 1
         if part == "keywords":
-            indent = len(line) - len(line.lstrip())
+            indent = len(line[: -len(line.lstrip())].expandtabs(4))
             keywords.add(bare, indent=indent, headed=headed, cut=last)
         elif part == "questions" and item.endswith("?") and not last:
             raw.questions.append(item)
@@ -248,7 +250,7 @@ def _of_lines(text: str, prompt: ExpansionPrompt, *, cut: bool) -> _Raw:
 
 def _heading(line: str) -> tuple[str | None, str]:
     name, colon, rest = line.lstrip("# ").partition(":")
-    name, rest, bulleted = plain_name(BULLET.sub("", name)), rest.strip(), BULLET.match(line) is not None
+    name, rest, bulleted = plain_name(BULLET.sub("", name)), rest.strip(" *"), BULLET.match(line) is not None
     marked = bool(colon) or line.startswith("#")
     if (part := _NAMES.get(name)) and (marked or not bulleted):
         return part, rest
