@@ -69,6 +69,9 @@ FORMS = {
     "form first": 'A forma é {"keywords": [{"term": "...", "synonyms": ["...", "..."]}]}. Assim:\n```json\n{"keywords":'
     ' [{"term": "...", "synonyms": ["..."]}]}\n```\n```json\n{"keywords": [{"term": "licitação", "synonyms":'
     ' ["certame", "concorrência"]}, {"term": "dispensa", "synonyms": ["contratação direta"]}]}\n```',
+    "other json after it": '{"keywords": [{"term": "licitação", "synonyms": ["certame", "concorrência"]}, {"term":'
+    ' "dispensa", "synonyms": ["contratação direta"]}]}\n{"confidence": ["high"]}\nUso:\n```python\n'
+    'x = {"query": "abc", "size": 10}\nprint(x["query"])\n```',
     "within another object": '{"response": {"palavras_chave": [{"termo": "licitação", "sinônimos": ["certame",'
     ' "concorrência"]}, {"termo": "dispensa", "sinônimos": ["contratação direta"]}]}}',
     "an object of terms": '{"keywords": {"licitação": "certame, concorrência", "dispensa": ["contratação direta"]}}',

@@ -26,15 +26,9 @@ _OPENING = {"}": "{", "]": "["}
 
 
 def find_json(text: str) -> list[object]:
-    """The JSON objects and arrays in `text` that hold anything, in their order and mended if need be.
-
-    Those in fences; if there are none, those anywhere.
-    """
+    """The JSON objects and arrays in `text` that hold anything, mended if need be: those in fences, then all."""
     fences = "\n".join(match[1] for match in _FENCE.finditer(text))
-    for candidate in (fences, text):
-        if found := list(islice(_values(candidate), _MOST_VALUES)):
-            return found
-    return []
+    return [value for part in (fences, text) for value in islice(_values(part), _MOST_VALUES)]
 
 
 def _values(text: str) -> Iterator[object]:

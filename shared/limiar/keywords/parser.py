@@ -127,9 +127,9 @@ class _Raw:
 
 
 def _of_values(values: Sequence[object]) -> _Raw:
-    """The parts of all values together: a copy of the prompt's form may come first, and a keyword may be a value."""
+    """The parts of all values of our form together, as a copy of the prompt's may come first; else of the first."""
     raw = _Raw()
-    for value in values:
+    for value in [value for value in values if _is_ours(value)] or values[:1]:
         one = _of_json(value)
         raw.keywords += one.keywords
         raw.questions += one.questions
@@ -159,6 +159,13 @@ def _of_json(value: object) -> _Raw:
         else:
             setattr(raw, part, [text for text in map(_question, items) if text])
     return raw
+
+
+def _is_ours(value: object) -> bool:
+    if not isinstance(value, dict):
+        return False
+    inner = (item for item in value.values() if isinstance(item, dict))
+    return bool(_named(value)) or any(map(is_synonyms_name, value)) or any(map(_named, inner))
 
 
 def _named(value: Mapping[str, object]) -> dict[str, object]:
