@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -21,7 +22,7 @@ from limiar import (
 from limiar.keywords.foreign import chat_error
 from limiar.keywords.resolve import choose_chat
 
-from .conftest import GOOD, KEY, Server, refused, said
+from .conftest import GOOD, KEY, Reply, Server, refused, said
 
 MESSAGES = [{"role": "system", "content": "s"}, {"role": "user", "content": "u"}]
 SCHEMA = ExpansionPrompt().schema()
@@ -72,6 +73,17 @@ def test_threads_that_learn_a_form_at_once_learn_the_same(server: Server, chat: 
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(lambda _: chat.complete(MESSAGES, schema=SCHEMA), range(2)))
     assert chat.complete(MESSAGES, schema=SCHEMA).text == "json_object"
+
+
+@pytest.mark.parametrize(("code", "kind"), [(429, "passing"), (None, "passing"), (401, "fatal"), (400, "document")])
+def test_an_error_that_comes_with_http_200_is_one(
+    code: int | None, kind: str, server: Server, chat: OpenAIChat
+) -> None:
+    server.answer = lambda _: Reply(200, json.dumps({"error": {"code": code, "message": f"of {KEY}"}}))
+    with pytest.raises(ChatError) as caught:
+        chat.complete(MESSAGES)
+    assert caught.value.kind == kind
+    assert KEY not in str(caught.value)
 
 
 def test_a_refusal_of_the_document_does_not_give_the_form_up(server: Server, chat: OpenAIChat) -> None:

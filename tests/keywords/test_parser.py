@@ -50,6 +50,59 @@ FORMS = {
     " concorrência\n- dispensa: contratação direta",
     "duplicates": '{"keywords": [{"term": "licitação", "synonyms": ["certame", "CERTAME"]}, {"term": "LICITACAO",'
     ' "synonyms": ["concorrência", "Licitação"]}, {"term": "dispensa", "synonyms": ["contratação direta"]}]}',
+    "single quotes": "{'keywords': [{'term': 'licitação', 'synonyms': ['certame', 'concorrência']},"
+    " {'term': 'dispensa', 'synonyms': ['contratação direta']}]}",
+    "quotation marks of a text": "{“keywords”: [{“term”: “licitação”, “synonyms”: [“certame”, “concorrência”]},"
+    " {“term”: “dispensa”, “synonyms”: [“contratação direta”]}]}",
+    "names without quotes": '{keywords: [{term: "licitação", synonyms: ["certame", "concorrência"]},'
+    ' {term: "dispensa", synonyms: ["contratação direta"]}]}',
+    "comments": '{\n  // os termos\n  "keywords": [\n    {"term": "licitação", "synonyms": ["certame", # um\n'
+    '    "concorrência"]}, /* outro */ {"term": "dispensa", "synonyms": ["contratação direta", ...]}\n  ]\n}',
+    "comma missing": '{"keywords": [{"term": "licitação", "synonyms": ["certame", "concorrência"]}\n'
+    '{"term": "dispensa", "synonyms": ["contratação direta"]}\n]}',
+    "bracket missing": '{"keywords": [{"term": "licitação", "synonyms": ["certame", "concorrência"},'
+    ' {"term": "dispensa", "synonyms": ["contratação direta"}]}',
+    "an escape too many": '{"keywords": [{"term": "licitação\\_", "synonyms": ["certame", "concorrência"]},'
+    ' {"term": "dispensa", "synonyms": ["contratação direta"]}]}',
+    "json lines": '{"term": "licitação", "synonyms": ["certame", "concorrência"]}\n'
+    '{"term": "dispensa", "synonyms": ["contratação direta"]}',
+    "form first": 'A forma é {"keywords": [{"term": "...", "synonyms": ["...", "..."]}]}. Assim:\n```json\n{"keywords":'
+    ' [{"term": "...", "synonyms": ["..."]}]}\n```\n```json\n{"keywords": [{"term": "licitação", "synonyms":'
+    ' ["certame", "concorrência"]}, {"term": "dispensa", "synonyms": ["contratação direta"]}]}\n```',
+    "other json after it": '{"keywords": [{"term": "licitação", "synonyms": ["certame", "concorrência"]}, {"term":'
+    ' "dispensa", "synonyms": ["contratação direta"]}]}\n{"confidence": ["high"]}\nUso:\n```python\n'
+    'x = {"query": "abc", "size": 10}\nprint(x["query"])\n```',
+    "within another object": '{"response": {"palavras_chave": [{"termo": "licitação", "sinônimos": ["certame",'
+    ' "concorrência"]}, {"termo": "dispensa", "sinônimos": ["contratação direta"]}]}}',
+    "an object of terms": '{"keywords": {"licitação": "certame, concorrência", "dispensa": ["contratação direta"]}}',
+    "numbers in json": '{"keywords": ["1. licitação: certame, concorrência", "2. dispensa: contratação direta"]}',
+    "other names": '[{"word": "licitação", "related": ["certame", "concorrência"], "score": 0.9},'
+    ' {"word": "dispensa", "related": ["contratação direta"], "score": 0.5}]',
+    "quoted lists": 'licitação: ["certame", "concorrência"]\ndispensa: ["contratação direta"]',
+    "synonyms in lines below": "- **Licitação**:\n  - certame\n  - concorrência\n"
+    "- **Dispensa**\n  - contratação direta",
+    "synonyms below numbers": "1. licitação\n   - certame\n   - concorrência\n\n2. dispensa\n   - contratação direta",
+    "yaml": "```yaml\nkeywords:\n  - term: licitação\n    synonyms:\n      - certame\n      - concorrência\n"
+    '  - term: "dispensa"\n    synonyms: ["contratação direta"]\n```',
+    "table": "Segue:\n\n| Nº | Termo | Sinônimos | Explicação |\n|---:|:---|:---|---|\n"
+    "| 1 | **licitação** | certame, concorrência | disputa, por lei |\n| 2 | dispensa | contratação direta | exceção |",
+    "table of other columns": "| Conceito | Formas |\n|---|---|\n| licitação | certame; concorrência |\n"
+    "| dispensa | contratação direta |",
+    "labels": "1. Termo 1: licitação | Sinônimos: certame, concorrência\n"
+    "2. dispensa (sinônimos: contratação direta)\n\nObservação: termos do texto",
+    "label below a line": "### Licitação\n**Sinônimos:** certame, concorrência\n\n"
+    "Dispensa\nSinônimo(s): contratação direta",
+    "emphasis": "1. **licitação**\n   - *Sinônimos:* certame, concorrência\n2. _dispensa_\n"
+    "   - _Sinônimos_: contratação direta",
+    "tabs": "* licitação\n\t+ certame\n\t+ concorrência\n* dispensa\n\t+ contratação direta",
+    "lists of terms and lists": '[["licitação", ["certame", "concorrência"]], ["dispensa", "contratação direta"]]',
+    "other bullets": "+ licitação: certame, concorrência\n✅ [x] dispensa: contratação direta",
+    "end of a thought": 'São {"keywords": [{"term": "rascunho"}]}, talvez.\nTermo: outro\n</think>\n{"keywords":'
+    ' [{"term": "licitação", "synonyms": ["certame", "concorrência"]},'
+    ' {"term": "dispensa", "synonyms": ["contratação direta"]}]}',
+    "marks of a template": "licitação: certame, concorrência\ndispensa: contratação direta<|im_end|></s>",
+    "apology": "Peço desculpas, me desculpe pelo erro. Aqui está:\n- licitação: certame, concorrência\n"
+    "- dispensa: contratação direta",
     "junk among them": '{"keywords": [{"term": "de", "synonyms": []}, {"term": "...", "synonyms": ["..."]}, "",'
     ' null, 7, {"term": "licitação", "synonyms": ["o", "certame", null, "concorrência", "da"]}, {"term":'
     ' "A licitação é um procedimento administrativo.", "synonyms": []}, {"term": "--", "synonyms": []},'
@@ -59,7 +112,24 @@ FORMS = {
 
 @pytest.mark.parametrize("answer", FORMS.values(), ids=FORMS.keys())
 def test_the_forms_that_models_answer_in(answer: str) -> None:
-    assert parse_expansion(answer, KEYWORDS).keywords == TWO
+    found = parse_expansion(answer, KEYWORDS).keywords
+    assert tuple(Keyword(one.term.lower(), one.synonyms) for one in found) == TWO
+
+
+def test_numbers_are_not_taken_apart() -> None:
+    answer = "- Nova Lei de Licitações: Lei 14.133/2021, NLLC\n- limite: R$ 50.000,00; teto / máximo"
+    assert [keyword.synonyms for keyword in parse_expansion(answer, KEYWORDS).keywords] == [
+        ("Lei 14.133/2021", "NLLC"),
+        ("R$ 50.000,00", "teto", "máximo"),
+    ]
+
+
+@pytest.mark.parametrize("kept", ["ISO/IEC 27001:2022", "https://www.gov.br/compras", "NBR 9050:2020"])
+def test_a_colon_within_a_word_parts_nothing(kept: str) -> None:
+    assert parse_expansion(json.dumps({"keywords": [kept]}), KEYWORDS).keywords == (Keyword(kept),)
+    lines = f"- {kept}: norma, padrão\n- sistema: {kept}"
+    two = (Keyword(kept, ("norma", "padrão")), Keyword("sistema", (kept,)))
+    assert parse_expansion(lines, KEYWORDS).keywords == two
 
 
 REFUSALS = {
@@ -68,6 +138,9 @@ REFUSALS = {
     "en": "I'm sorry, but I can't assist with that request.",
     "en in json": '{"keywords": [], "statement": "I cannot help with that."}',
     "bulleted": "Sinto muito:\n- não consigo processar este documento",
+    "with reasons": "Não posso fornecer palavras-chave: o documento está vazio\nMotivo: sem conteúdo",
+    "with advice": "Infelizmente o documento não veio.\n\n- Envie o texto\n- Tente novamente",
+    "with reasons en": "I'm unable to process this. Possible reasons:\n- policy violation\n- harmful content",
 }
 
 
@@ -90,7 +163,11 @@ UNUSABLE = {
     "echo": '{"keywords": [{"term": "...", "synonyms": ["...", "..."]}]}', "braces": "{" * 5_000, "nothing": "{}",
     "null": "null", "numbers": "[1, 2, 3]", "half": '{"keywords": [', "code": "def f(x):\n    return x\n",
     "another form": '{"status": "ok", "data": {"id": 12, "tags": [{"name": "x"}]}}', "html": "<p>licitação</p>",
-    "one line with a colon": "Observação: veja o anexo", "pwned": "PWNED", "null bytes": "\x00\x00",
+    "one line with a colon": "Observação: veja o anexo",
+    "records": '{"keywords": [{"id": "a1", "kind": "noun"}, {"id": "b2", "kind": "noun"}]}',
+    "questions": "- Quando cabe a dispensa?\n- Qual o limite?",
+    "schema": '{"type": "object", "properties": {"keywords": {"type": "array", "items": {"type": "object"}}}}',
+    "pwned": "PWNED", "null bytes": "\x00\x00",
 }  # fmt: skip
 
 
@@ -120,6 +197,23 @@ def test_parts_under_headings() -> None:
     assert [keyword.term for keyword in found.keywords] == ["pregão", "leilão"]
     assert found.questions == ("Quando cabe o pregão?", "Quem julga?")
     assert found.statement == "O pregão serve a bens comuns."
+
+
+def test_parts_under_headings_without_a_colon_and_with_more_words() -> None:
+    answer = (
+        "**Palavras-chave e sinônimos:**\n- pregão\n- leilão\n\n"
+        "**Perguntas**\n- Quando cabe o pregão?\n- Quem julga?\n\n"
+        "Enunciado\nO pregão serve a bens comuns."
+    )
+    found = parse_expansion(answer, ALL)
+    assert [keyword.term for keyword in found.keywords] == ["pregão", "leilão"]
+    assert found.questions == ("Quando cabe o pregão?", "Quem julga?")
+    assert found.statement == "O pregão serve a bens comuns."
+
+
+def test_questions_that_are_objects() -> None:
+    answer = {"keywords": ["pregão"], "questions": [{"question": "Quem julga?"}], "statement": "Serve a bens comuns."}
+    assert parse_expansion(json.dumps(answer), ALL).questions == ("Quem julga?",)
 
 
 def test_a_missing_part_is_an_error_that_keeps_the_others() -> None:
@@ -172,7 +266,10 @@ HUGE = {
     "colons": ":" * 1_000_000, "spaces": " " * 1_000_000, "letters": "a" * 1_000_000, "parens": "(" * 1_000_000,
     "bullets": "- a\n" * 250_000, "thoughts": "<think>" * 140_000, "dashes": "a - " * 250_000,
     "commas": "k: " + "a, " * 300_000,
-    "escapes": '["' + "\\" * 1_000_000, "stars": "*" * 1_000_000,
+    "escapes": '["' + "\\" * 1_000_000, "escaped quotes": '{"a": "' + '\\"' * 500_000,
+    "spaces in a line": "- a" + " " * 1_000_000 + "b: c", "spaces in a text": '{"keywords": ["' + " " * 99_000 + '?"]}',
+    "single quotes": "{'a" * 300_000, "open comments": '{"a": ' + "/*" * 500_000, "rows": "|" * 1_000_000,
+    "stars": "*" * 1_000_000,
 }  # fmt: skip
 
 

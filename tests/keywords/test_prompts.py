@@ -88,6 +88,13 @@ def test_shortened_texts(text: str, most: int) -> None:
     assert text.startswith(short)
 
 
+@pytest.mark.parametrize("opening", ["<", "[", "<<"])
+def test_a_long_run_of_spaces_is_quoted_in_linear_time(opening: str) -> None:
+    """It is the suite's own time limit that a quadratic search would run into."""
+    text = opening + " " * 300_000
+    assert text in ExpansionPrompt().messages(text)[1]["content"]
+
+
 def test_a_text_is_shortened_at_a_word() -> None:
     assert shorten("licitação pública federal", 19) == "licitação pública"
     assert shorten("licitação pública federal", 17) == "licitação pública"

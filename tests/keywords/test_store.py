@@ -139,7 +139,8 @@ def test_what_is_exported_comes_back(store: ExpansionStore, tmp_path: Path) -> N
     [("{", "line 2 is not JSON"), ("[1]", "line 2 is list"), ('{"keywords": []}', "neither an _id"),
      ('{"_id": "a", "keywords": "x"}', "keywords is str; expected a list"),
      ('{"_id": "a", "keywords": [1]}', "a keyword is int"), ('{"_id": "a", "keywords": [" "]}', "a keyword is blank"),
-     ('{"_id": "a", "keyword": ["x"]}', "line 2 has none of keywords, questions, statement"),
+     ('{"_id": "a", "keyword": ["x"]}', "line 2 has none of: keywords, questions, statement"),
+     ('{"_id": "a", "title": "Um", "text": "Um texto."}', "none of: keywords, questions, statement"),
      ('{"_id": "a", "status": "lost"}', "unknown status"), ('{"text_sha256": "12"}', "neither an _id")],
 )  # fmt: skip
 def test_a_bad_line_is_named_and_nothing_is_taken(

@@ -30,7 +30,7 @@ def term_of(text: str) -> str:
     if len(text) > 4 * LONGEST_TERM:
         return ""
     term = " ".join(unicodedata.normalize("NFC", text).split())
-    is_sentence = term.endswith((".", "!", "?")) and len(term.split()) > 4
+    is_sentence = term.endswith("?") or (term.endswith((".", "!")) and len(term.split()) > 4)
     term = term.strip(_EDGES)
     words = _WORD.findall(term)
     if is_sentence or not 2 <= len(term) <= LONGEST_TERM or not 1 <= len(words) <= MOST_WORDS:

@@ -171,7 +171,7 @@ def _read(text: str, where: str) -> _Line:
         msg = f"{where} has an unknown status; expected one of: {', '.join(STATUSES)}"
         raise InputError(msg)
     if not any(part in values for part in PARTS):
-        msg = f"{where} has none of {', '.join(PARTS)}"
+        msg = f"{where} has none of: {', '.join(PARTS)}"
         raise InputError(msg)
     try:
         expansion = Expansion.from_dict(values)

@@ -7,6 +7,7 @@ import os
 import re
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from limiar.errors import ChatError, ConfigurationError
@@ -150,6 +151,8 @@ class OpenAIChat:
             answer = json.loads(reply.content)
         except (ValueError, RecursionError) as error:
             raise self._error(_NOT_JSON, "passing") from error
+        if isinstance(answer, dict) and isinstance(answer.get("error"), dict) and not answer.get("choices"):
+            raise self._refused(replace(reply, status=_status_of(answer["error"])))
         return _chat_answer(answer)
 
     def _refused(self, reply: Reply) -> ChatError:
@@ -211,6 +214,12 @@ def _error_of(content: bytes) -> Mapping[str, object]:
         return {"message": content[:2_000].decode("utf-8", "replace")}
     error = body.get("error", body) if isinstance(body, dict) else body
     return error if isinstance(error, dict) else {"message": str(error)[:2_000]}
+
+
+def _status_of(error: Mapping[str, object]) -> int:
+    """Of an error that came with HTTP 200, as gateways send that of a server behind them."""
+    code = error.get("code")
+    return code if isinstance(code, int) and 400 <= code < 600 else 502
 
 
 def _chat_answer(answer: object) -> ChatAnswer:

@@ -21,8 +21,9 @@ Message = dict[str, str]
 _MOST_QUOTED = 1_000  # characters of a bad answer that are shown to the model again
 _FIELD = re.compile(r"\{(keywords|synonyms|questions|language|parts|form)\}")
 _MARKUP = re.compile(
-    r"<(?=\s*/?\s*(?:documento?|think|s|start_of_turn|end_of_turn|bos|eos)\b[^<>\n]{0,20}>)"  # our own and templates'
-    r"|<(?=<\s*/?\s*SYS\s*>>)|<(?=\|)|(?<=\|)>|\[(?=\s*/?\s*INST\s*\])",
+    # our own and those of templates
+    r"<(?=\s*(?:/\s*)?(?:documento?|think|s|start_of_turn|end_of_turn|bos|eos)\b[^<>\n]{0,20}>)"
+    r"|<(?=<\s*(?:/\s*)?SYS\s*>>)|<(?=\|)|(?<=\|)>|\[(?=\s*(?:/\s*)?INST\s*\])",
     re.IGNORECASE,
 )
 
