@@ -27,6 +27,8 @@ from limiar import (
     FunctionChat,
     InputTypeError,
     Keyword,
+    OfflineExpander,
+    OfflineGenerator,
     OpenAIChat,
     Prices,
 )
@@ -165,6 +167,18 @@ def test_options_out_of_range(options: dict[str, int], store: ExpansionStore) ->
 
 
 # What changes asks anew, and nothing else does
+
+
+def test_what_is_no_store_is_refused_at_once(chat: OpenAIChat) -> None:
+    with pytest.raises(ConfigurationError, match=r"store is str; expected a limiar\.ExpansionStore"):
+        Expander(chat, "keywords.sqlite")  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="store is str"):
+        OfflineExpander(OfflineGenerator(), "keywords.sqlite")  # type: ignore[arg-type]
+
+
+def test_what_is_no_generator_is_refused_at_once(store: ExpansionStore) -> None:
+    with pytest.raises(ConfigurationError, match=r"generator is str; expected a limiar\.OfflineGenerator"):
+        OfflineExpander("offline", store)  # type: ignore[arg-type]
 
 
 def test_a_changed_document_or_prompt_marks_its_own_entries_only(

@@ -15,7 +15,7 @@ from limiar.cli.expand_documents import STORE_NAME, Documents, check_takes_words
 from limiar.cli.expand_models import add_model_options, chosen_expander
 from limiar.cli.reading import add_reading_options
 from limiar.cli.terminal import DEFAULT_FOLDER, documents_bar, expansion_bar, output_console, quiet_log, say
-from limiar.errors import LimiarError
+from limiar.errors import ConfigurationError, LimiarError
 from limiar.selection import check_count
 
 if TYPE_CHECKING:
@@ -88,8 +88,13 @@ def _estimate(args: argparse.Namespace, folder: Path | None, path: Path) -> int:
 def applied(
     folder: Path, store: ExpansionStore, recipe: Recipe, encoder: Encoder | None, *, clear: bool = True
 ) -> AddReport:
-    """Write the words of a recipe into an index; those of other recipes leave it, unless `clear` is false."""
+    """Write the words of a recipe into an index; those of other recipes leave it, unless `clear` is false.
+
+    Raises:
+        ConfigurationError: the index has no view of them, or would only lose words: it may be another index's store.
+    """
     from limiar import HybridIndex, apply_expansions
+    from limiar.keywords.indexing import has_expansions
 
     with (
         quiet_log(),
@@ -97,6 +102,9 @@ def applied(
         documents_bar(f"writing into {folder}") as advance,
     ):
         check_takes_words(folder, index)
+        if clear and len(index) and not has_expansions(index, store, recipe):
+            msg = f"{store.path} has words of {recipe.model} for no document of {folder}; nothing was written there"
+            raise ConfigurationError(msg)
         return apply_expansions(
             index, store, recipe, clear=clear, progress=lambda done, total: advance(done, done, total)
         )

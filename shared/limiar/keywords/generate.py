@@ -21,7 +21,7 @@ from limiar.keywords.entries import Outcome, Recipe, text_key
 from limiar.keywords.prompts import ExpansionPrompt
 from limiar.keywords.report import ExpansionEstimate, ExpansionReport, Prices
 from limiar.keywords.resolve import choose_chat
-from limiar.keywords.store import ExpansionStore
+from limiar.keywords.store import ExpansionStore, check_store
 from limiar.selection import check_count
 
 logger = logging.getLogger("limiar")
@@ -60,7 +60,7 @@ class Expander:
         prices: of the model, for estimates and reports.
 
     Raises:
-        ConfigurationError: a value is out of its range.
+        ConfigurationError: a value is out of its range, or `chat` or `store` is none.
 
     Example:
         ```python
@@ -88,7 +88,7 @@ class Expander:
         check_count("concurrency", concurrency, 1, MOST_CONCURRENT)
         check_count("max_retries", max_retries, 0)
         self.chat: ChatModel = choose_chat(chat)
-        self.store = store
+        self.store = check_store(store)
         self.prompt = ExpansionPrompt() if prompt is None else prompt
         self.concurrency = concurrency
         self.max_retries = max_retries

@@ -45,6 +45,16 @@ class IndexTexts:
         return self._index.schema.original(found[0]) if found else None
 
 
+def has_expansions(index: HybridIndex, store: ExpansionStore, recipe: Recipe) -> bool:
+    """Whether the store holds a usable expansion for at least one document of an index.
+
+    Raises:
+        ExpansionStoreError: the store cannot be read.
+    """
+    original = index.schema.original
+    return any(any(store.usable(recipe, [original(it) for it in documents])) for documents in _batches(index))
+
+
 def apply_expansions(
     index: HybridIndex,
     store: ExpansionStore,

@@ -15,7 +15,7 @@ from limiar.keywords.expansion import Expansion, Keyword
 from limiar.keywords.generate import Progress, checked_chunks
 from limiar.keywords.offline import Keywords, OfflineGenerator
 from limiar.keywords.report import ExpansionEstimate, ExpansionReport
-from limiar.keywords.store import ExpansionStore
+from limiar.keywords.store import ExpansionStore, check_store
 from limiar.selection import check_count
 
 _BATCH = 500
@@ -33,6 +33,9 @@ class OfflineExpander:
         generator: it learns the documents of each run that has something to do.
         store: where the expansions are kept.
 
+    Raises:
+        ConfigurationError: `generator` or `store` is none.
+
     Example:
         ```python
         expander = OfflineExpander(OfflineGenerator(), ExpansionStore("keywords.sqlite"))
@@ -42,8 +45,11 @@ class OfflineExpander:
     """
 
     def __init__(self, generator: OfflineGenerator, store: ExpansionStore) -> None:
+        if not isinstance(generator, OfflineGenerator):
+            msg = f"generator is {type(generator).__name__}; expected a limiar.OfflineGenerator"
+            raise ConfigurationError(msg)
         self.generator = generator
-        self.store = store
+        self.store = check_store(store)
 
     @property
     def recipe(self) -> Recipe:

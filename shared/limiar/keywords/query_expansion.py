@@ -22,7 +22,7 @@ from limiar.keywords.expansion import Expansion
 from limiar.keywords.prompts import ExpansionPrompt
 from limiar.keywords.query_prompts import QUERY_VERSION, instructions_for
 from limiar.keywords.resolve import choose_chat
-from limiar.keywords.store import ExpansionStore
+from limiar.keywords.store import ExpansionStore, check_store
 from limiar.retrieval.arm_threads import MAX_CHAT_THREADS, chat_threads
 from limiar.selection import check_count
 
@@ -96,9 +96,6 @@ class QueryExpander:
         if keywords == rephrasings == 0:
             msg = "keywords=0 and rephrasings=0 ask for nothing; choose at least one"
             raise ConfigurationError(msg)
-        if store is not None and not isinstance(store, ExpansionStore):
-            msg = f"store is {type(store).__name__}; expected a limiar.ExpansionStore or None"
-            raise ConfigurationError(msg)
         self.chat: ChatModel = choose_chat(chat)
         self.prompt = ExpansionPrompt(
             language,
@@ -113,7 +110,7 @@ class QueryExpander:
         calls = threading.Semaphore(MAX_CHAT_THREADS)
         self._asker = Asker(self.chat, self.prompt, max_retries, threading.Event(), calls)
         self._recipe = Recipe.of(self.chat, self.prompt)
-        self._store = store
+        self._store = None if store is None else check_store(store)
         self._lock = threading.Lock()
         self._known: OrderedDict[str, QueryVariants] = OrderedDict()
         self._characters = 0

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from limiar.errors import ExpansionStoreError, InputError
+from limiar.errors import ConfigurationError, ExpansionStoreError, InputError
 from limiar.group_commit import GroupCommit
 from limiar.keywords.entries import STATUSES, Entry, Outcome, Recipe, Status, text_key
 from limiar.keywords.entry_rows import (
@@ -258,3 +258,11 @@ class ExpansionStore:
 
 def _key(text: str | bytes) -> bytes:
     return text if isinstance(text, bytes) else text_key(text)
+
+
+def check_store(store: object) -> ExpansionStore:
+    """`store` itself, if it is one; else `ConfigurationError`."""
+    if not isinstance(store, ExpansionStore):
+        msg = f"store is {type(store).__name__}; expected a limiar.ExpansionStore"
+        raise ConfigurationError(msg)
+    return store
