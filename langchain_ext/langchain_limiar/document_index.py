@@ -7,7 +7,7 @@ from langchain_core.documents import Document
 from langchain_core.indexing import DeleteResponse, UpsertResponse
 from langchain_core.indexing.base import DocumentIndex
 
-from langchain_limiar.documents import check_members, from_index, to_index
+from langchain_limiar.documents import check_documents, from_index, to_index
 from langchain_limiar.hybrid import HybridRetriever
 from limiar.concurrency import run_in_pool
 from limiar.errors import ConfigurationError, InputError
@@ -73,7 +73,7 @@ class HybridDocumentIndex(HybridRetriever, DocumentIndex):
         """
         _refuse(kwargs)
         fields = self.index.fields
-        documents = [to_index(item, position, fields) for position, item in enumerate(check_members(items, "items"))]
+        documents = [to_index(item, position, fields) for position, item in enumerate(check_documents(items, "items"))]
         self.index.add(documents, progress=progress)
         return {"succeeded": list(dict.fromkeys(document.id for document in documents)), "failed": []}
 

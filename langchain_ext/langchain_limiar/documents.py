@@ -7,6 +7,7 @@ from typing import Any
 from langchain_core.documents import Document
 
 from limiar.errors import InputTypeError
+from limiar.inputs import check_members
 from limiar.retrieval.document_store import StoredDocument
 from limiar.retrieval.documents import IndexDocument
 from limiar.retrieval.framework_documents import found_metadata, index_document, shown_metadata
@@ -16,21 +17,24 @@ from limiar.retrieval.provenance import fusion_marks
 _BLANK = Document("")
 
 
-def check_members(items: object, name: str) -> Iterable[object]:
+def check_documents(items: object, name: str) -> Iterable[object]:
     """`items` itself, if it can hold documents; else `InputTypeError`."""
-    if isinstance(items, str | bytes | Mapping | Document) or not isinstance(items, Iterable):
-        msg = f"{name} is {type(items).__name__}; expected a sequence of Document"
+    return check_members(items, name, Document, "a sequence of Document")
+
+
+def check_document(item: object, position: int) -> Document:
+    """`item` itself, if it is a document; else `InputTypeError`."""
+    if not isinstance(item, Document):
+        msg = f"document {position} is {type(item).__name__}; expected a langchain_core Document"
         raise InputTypeError(msg)
-    return items
+    return item
 
 
 def to_index(item: object, position: int, fields: Mapping[str, float]) -> IndexDocument:
     """The document as the index takes it; one without an id gets a UUID."""
-    if not isinstance(item, Document):
-        msg = f"document {position} is {type(item).__name__}; expected a langchain_core Document"
-        raise InputTypeError(msg)
-    identity = str(uuid.uuid4()) if item.id is None else item.id
-    return index_document(identity, item.page_content, item.metadata, fields, f"document {position}")
+    document = check_document(item, position)
+    identity = str(uuid.uuid4()) if document.id is None else document.id
+    return index_document(identity, document.page_content, document.metadata, fields, f"document {position}")
 
 
 def from_index(document: StoredDocument) -> Document:

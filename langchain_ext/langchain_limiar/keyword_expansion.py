@@ -6,10 +6,9 @@ from typing import Any
 from langchain_core.documents import BaseDocumentTransformer, Document
 from pydantic import Field
 
-from langchain_limiar.documents import check_members
+from langchain_limiar.documents import check_document, check_documents
 from langchain_limiar.hybrid import HybridRetriever
 from limiar.concurrency import run_in_pool
-from limiar.errors import InputTypeError
 from limiar.keywords.expanded_fields import check_source, expanded_fields
 from limiar.keywords.expanded_search import DEFAULT_VARIANT_WEIGHT, ExpandedSearch
 from limiar.keywords.generate import Expander
@@ -61,7 +60,9 @@ class KeywordExpander(BaseDocumentTransformer):
             InputTypeError: `documents` is no sequence, or a member no document.
             ChatError, ExpansionStoreError: as for `Expander.run`.
         """
-        checked = [_document(item, position) for position, item in enumerate(check_members(documents, "documents"))]
+        checked = [
+            check_document(item, position) for position, item in enumerate(check_documents(documents, "documents"))
+        ]
         found = expanded_fields(self.expander, [document.page_content for document in checked])
         return [_expanded(document, fields) for document, fields in zip(checked, found, strict=True)]
 
@@ -114,13 +115,6 @@ class KeywordExpansionRetriever(HybridRetriever):
 
     def _index_search(self, index: HybridIndex, options: dict[str, Any]) -> ExpandedSearch:
         return ExpandedSearch(index, **options, expander=self.expander, variant_weight=self.variant_weight)
-
-
-def _document(item: object, position: int) -> Document:
-    if not isinstance(item, Document):
-        msg = f"document {position} is {type(item).__name__}; expected a langchain_core Document"
-        raise InputTypeError(msg)
-    return item
 
 
 def _expanded(document: Document, fields: dict[str, str]) -> Document:

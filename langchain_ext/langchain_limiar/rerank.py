@@ -1,6 +1,6 @@
 """`LimiarRerank`: limiar as a LangChain document compressor."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from langchain_core.callbacks import Callbacks
@@ -8,7 +8,8 @@ from langchain_core.documents import BaseDocumentCompressor, Document
 from langchain_core.runnables import Runnable, RunnableLambda, RunnablePick
 from pydantic import ConfigDict, Field, PrivateAttr
 
-from limiar.errors import InputError, InputTypeError
+from langchain_limiar.documents import check_document, check_documents
+from limiar.errors import InputError
 from limiar.marks import marks, unmarked
 from limiar.rerank import OnError, Reranker, RerankResult, ScoredDocument
 from limiar.scoring.protocol import Scorer
@@ -141,8 +142,8 @@ class LimiarRerank(BaseDocumentCompressor):
             chosen = self.model_copy()
             chosen.top_n = top_n
         texts = [
-            item if isinstance(item, str) else _document(item, position).page_content
-            for position, item in enumerate(_members(documents))
+            item if isinstance(item, str) else check_document(item, position).page_content
+            for position, item in enumerate(check_documents(documents, "documents"))
         ]
         result = chosen._core().rerank(query, texts)  # noqa: SLF001
         return [{"index": kept.index, "relevance_score": kept.score} for kept in result.kept]
@@ -178,7 +179,10 @@ def _translate_in(request: dict[str, Any]) -> tuple[str, list[Document], list[st
         shown = sorted(map(str, request)) if isinstance(request, dict) else type(request).__name__
         msg = f"the input of LimiarRerank has {shown}; expected a dict with 'query' and 'documents'"
         raise InputError(msg)
-    documents = [_document(item, position) for position, item in enumerate(_members(request["documents"]))]
+    documents = [
+        check_document(item, position)
+        for position, item in enumerate(check_documents(request["documents"], "documents"))
+    ]
     return request["query"], documents, [document.page_content for document in documents]
 
 
@@ -199,17 +203,3 @@ def _translate_out(documents: list[Document], result: RerankResult) -> dict[str,
 def _marked(document: Document, scored: ScoredDocument, error: str | None) -> Document:
     """A copy that says how it was judged; the marks of an earlier rerank are replaced."""
     return document.model_copy(update={"metadata": {**unmarked(document.metadata), **marks(scored, error)}})
-
-
-def _members(documents: object) -> Iterable[object]:
-    if isinstance(documents, str | bytes | Document) or not isinstance(documents, Iterable):
-        msg = f"documents is {type(documents).__name__}; expected a sequence of Document"
-        raise InputTypeError(msg)
-    return documents
-
-
-def _document(item: object, position: int) -> Document:
-    if not isinstance(item, Document):
-        msg = f"document {position} is {type(item).__name__}; expected a langchain_core Document"
-        raise InputTypeError(msg)
-    return item

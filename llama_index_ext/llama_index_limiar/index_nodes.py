@@ -30,7 +30,7 @@ from limiar.retrieval.hybrid_index import HybridIndex
 from limiar.retrieval.index_results import AddReport, HybridHit, HybridResult
 from limiar.retrieval.index_writer import IndexProgress
 from limiar.retrieval.provenance import fusion_marks
-from llama_index_limiar.nodes import check_members
+from llama_index_limiar.nodes import check_node, check_nodes
 
 _CLASSES: dict[str, type[BaseNode]] = {
     kind.class_name(): kind for kind in (TextNode, ImageNode, IndexNode, Node, Document)
@@ -66,7 +66,7 @@ def add_nodes(index: HybridIndex, nodes: Iterable[BaseNode], *, progress: IndexP
         ```
     """
     fields = index.fields
-    documents = (_to_index(node, position, fields) for position, node in enumerate(check_members(nodes)))
+    documents = (_to_index(node, position, fields) for position, node in enumerate(check_nodes(nodes)))
     if progress is None or not isinstance(nodes, Sized):
         return index.add(documents, progress=progress)
     shown, total = progress, len(nodes)
@@ -85,11 +85,8 @@ def found_nodes(result: HybridResult) -> list[NodeWithScore]:
     ]
 
 
-def _to_index(node: object, position: int, fields: Mapping[str, float]) -> IndexDocument:
-    where = f"node {position}"
-    if not isinstance(node, BaseNode):
-        msg = f"{where} is {type(node).__name__}; expected a LlamaIndex node"
-        raise InputTypeError(msg)
+def _to_index(item: object, position: int, fields: Mapping[str, float]) -> IndexDocument:
+    node, where = check_node(item, position), f"node {position}"
     text = node.get_content(metadata_mode=MetadataMode.NONE)
     return index_document(node.node_id, text, node.metadata, fields, where, _packed(node, where))
 

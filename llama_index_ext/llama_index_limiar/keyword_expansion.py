@@ -7,14 +7,14 @@ from llama_index.core.schema import BaseNode, MetadataMode, TransformComponent
 from pydantic import ConfigDict, Field, field_serializer, field_validator
 
 from limiar.concurrency import run_in_pool
-from limiar.errors import ConfigurationError, InputTypeError
+from limiar.errors import ConfigurationError
 from limiar.keywords.expanded_fields import check_source, expanded_fields, recipe_of
 from limiar.keywords.expanded_search import DEFAULT_VARIANT_WEIGHT, ExpandedSearch
 from limiar.keywords.query_expansion import QueryExpander
 from limiar.retrieval.framework_documents import EXPANSION_KEY, without_expansion
 from limiar.retrieval.hybrid_index import HybridIndex
 from llama_index_limiar.hybrid import HybridRetriever
-from llama_index_limiar.nodes import check_members, marked_copy
+from llama_index_limiar.nodes import check_node, check_nodes, marked_copy
 
 
 class KeywordExpander(TransformComponent):
@@ -79,7 +79,7 @@ class KeywordExpander(TransformComponent):
             InputTypeError: `nodes` is no sequence, or a member no node.
             ChatError, ExpansionStoreError: as for `Expander.run`.
         """
-        nodes = [_node(item, position) for position, item in enumerate(check_members(nodes))]
+        nodes = [check_node(item, position) for position, item in enumerate(check_nodes(nodes))]
         found = expanded_fields(self.expander, [node.get_content(metadata_mode=MetadataMode.NONE) for node in nodes])
         return [_expanded(node, fields) for node, fields in zip(nodes, found, strict=True)]
 
@@ -133,13 +133,6 @@ class KeywordExpansionRetriever(HybridRetriever):
 
     def _index_search(self, index: HybridIndex, options: dict[str, Any]) -> ExpandedSearch:
         return ExpandedSearch(index, **options, **self._expansion)
-
-
-def _node(item: object, position: int) -> BaseNode:
-    if not isinstance(item, BaseNode):
-        msg = f"node {position} is {type(item).__name__}; expected a LlamaIndex node"
-        raise InputTypeError(msg)
-    return item
 
 
 def _expanded(node: BaseNode, fields: dict[str, str]) -> BaseNode:

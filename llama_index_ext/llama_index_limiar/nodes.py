@@ -6,14 +6,20 @@ from typing import Any
 from llama_index.core.schema import BaseNode
 
 from limiar.errors import InputTypeError
+from limiar.inputs import check_members
 
 
-def check_members(nodes: object) -> Iterable[object]:
+def check_nodes(nodes: object) -> Iterable[object]:
     """`nodes` itself, if it can hold nodes; else `InputTypeError`."""
-    if isinstance(nodes, str | bytes | Mapping | BaseNode) or not isinstance(nodes, Iterable):
-        msg = f"nodes is {type(nodes).__name__}; expected an iterable of nodes"
+    return check_members(nodes, "nodes", BaseNode, "an iterable of nodes")
+
+
+def check_node(item: object, position: int) -> BaseNode:
+    """`item` itself, if it is a node; else `InputTypeError`."""
+    if not isinstance(item, BaseNode):
+        msg = f"node {position} is {type(item).__name__}; expected a LlamaIndex node"
         raise InputTypeError(msg)
-    return nodes
+    return item
 
 
 def marked_copy(node: BaseNode, kept: Mapping[str, Any], added: Mapping[str, Any]) -> BaseNode:

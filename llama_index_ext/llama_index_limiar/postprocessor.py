@@ -1,6 +1,6 @@
 """`LimiarRerank`: limiar as a LlamaIndex node postprocessor."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,6 +12,7 @@ from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore, QueryBundle
 
 from limiar.errors import InputError, InputTypeError
+from limiar.inputs import check_members
 from limiar.marks import marks, unmarked
 from limiar.rerank import OnError, Reranker, RerankResult, ScoredDocument
 from limiar.scoring.protocol import Scorer
@@ -123,10 +124,8 @@ class LimiarRerank(BaseNodePostprocessor):
         if query_bundle is None:
             msg = "LimiarRerank got no query; give query_bundle or query_str"
             raise InputError(msg)
-        if isinstance(nodes, str | bytes | NodeWithScore) or not isinstance(nodes, Iterable):
-            msg = f"nodes is {type(nodes).__name__}; expected a list of NodeWithScore"
-            raise InputTypeError(msg)
-        checked = [_node_with_score(item, position) for position, item in enumerate(nodes)]
+        members = check_members(nodes, "nodes", NodeWithScore, "a list of NodeWithScore")
+        checked = [_node_with_score(item, position) for position, item in enumerate(members)]
         return query_bundle.query_str, checked, [_text(item.node, self.metadata_mode) for item in checked]
 
     @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from limiar.errors import InputError, InputTypeError
 
@@ -38,6 +38,24 @@ def check_texts(texts: object) -> list[str]:
             msg = f"document {position} is {type(text).__name__}{_preview(text)}; expected a string"
             raise InputTypeError(msg)
     return checked
+
+
+def check_members(items: object, name: str, single: type, expected: str) -> Iterable[object]:
+    """`items` itself, if it is several things to go through. Its members are not looked at.
+
+    Args:
+        items: what the caller gave.
+        name: of the argument.
+        single: the type of one of the things, which may be iterable itself.
+        expected: what the argument should be.
+
+    Raises:
+        InputTypeError: it is a string, a mapping, a single one or not iterable.
+    """
+    if isinstance(items, str | bytes | Mapping | single) or not isinstance(items, Iterable):
+        msg = f"{name} is {type(items).__name__}; expected {expected}"
+        raise InputTypeError(msg)
+    return items
 
 
 def encodable(text: str) -> str:

@@ -50,17 +50,6 @@ def index(kept: Path, tmp_path: Path) -> Path:
     return tmp_path / "limiar-index"
 
 
-def test_another_indexs_store_takes_no_words_away(limiar: Run, index: Path, tmp_path: Path) -> None:
-    assert limiar("expand", "apply", "--index", index).returncode == 0
-    other = ExpansionStore(tmp_path / "other.sqlite")
-    other.put(MODEL, "Another text.", Outcome("done", Expansion((Keyword("texto"),))))
-    other.close()
-    done = limiar("expand", "apply", "--index", index, "--store", tmp_path / "other.sqlite")
-    assert done.returncode == 2
-    assert f"has words of fake for no document of {index}; nothing was written there" in done.stderr
-    assert found(limiar, "certame", index) == ["art75"]
-
-
 def found(limiar: Run, query: str, index: Path = Path("limiar-index")) -> list[str]:
     done = limiar("search", query, "--index", index, "--arms", "bm25", "--json")
     assert done.returncode == 0, done.stderr
@@ -198,6 +187,17 @@ def test_words_for_an_index_without_a_view_of_them(limiar: Run, index: Path) -> 
     limiar("index", "laws.jsonl", "--index", "plain")
     error = refused(limiar("expand", "apply", "--index", "plain", "--store", index / "keywords.sqlite"))
     assert "plain was made without a view of generated texts: make one with `limiar index ... --views" in error
+
+
+def test_another_indexs_store_takes_no_words_away(limiar: Run, index: Path, tmp_path: Path) -> None:
+    assert limiar("expand", "apply", "--index", index).returncode == 0
+    other = ExpansionStore(tmp_path / "other.sqlite")
+    other.put(MODEL, "Another text.", Outcome("done", Expansion((Keyword("texto"),))))
+    other.close()
+    done = limiar("expand", "apply", "--index", index, "--store", tmp_path / "other.sqlite")
+    assert done.returncode == 2
+    assert f"has words of fake for no document of {index}; nothing was written there" in done.stderr
+    assert found(limiar, "certame", index) == ["art75"]
 
 
 # Files

@@ -11,7 +11,7 @@ from subprocess import CompletedProcess
 import pytest
 from rich.console import Console
 
-from limiar import HybridIndex, OfflineGenerator
+from limiar import Expansion, ExpansionStore, HybridIndex, Keyword, OfflineExpander, OfflineGenerator
 from limiar.demo.index import DemoIndex, Hit
 from limiar.demo.pipeline import Exchange
 from limiar.demo.show import show_exchange
@@ -153,9 +153,11 @@ def test_words_find_what_the_text_does_not(tmp_path: Path) -> None:
     index = DemoIndex(tmp_path, (FIRST, SECOND))
     try:
         index.fill(lambda *_: None)
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(OfflineGenerator, "generate_all", lambda *_: [[("hospedagem", [])], []])
-            index.expand(lambda *_: None)
+        store = ExpansionStore(tmp_path / "keywords.sqlite")
+        recipe = OfflineExpander(OfflineGenerator(), store).recipe
+        store.edit(recipe, FIRST.full_text, Expansion((Keyword("hospedagem"),)))
+        store.close()
+        index.expand(lambda *_: None)
         found, plain = (index.search("hospedagem", 5, by_words=by_words).candidates for by_words in (True, False))
     finally:
         index.close()

@@ -5,11 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from limiar.demo.options import DEFAULT_CANDIDATES, DEFAULT_LLM, FIRST_STAGE_TOP, DemoOptions
+from limiar.demo.options import DEFAULT_CANDIDATES, DEFAULT_LLM, FIRST_STAGE_TOP, KEYWORDS_CHOICES, DemoOptions
 from limiar.selection import DEFAULT_THRESHOLD, DEFAULT_TOP_K
 
 _FALLBACKS = ("top1", "empty", "original")
-_KEYWORDS = ("offline", "none")
 _DESCRIPTION = (
     "Indexes the demo's passages for Chroma and BM25, with keywords written without a language model, and shows, for "
     f"each question, Chroma's top {FIRST_STAGE_TOP} beside what limiar keeps. At a terminal it is a chat; otherwise it "
@@ -69,7 +68,7 @@ def _add_first_stage(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         "--keywords",
-        choices=_KEYWORDS,
+        choices=KEYWORDS_CHOICES,
         default="offline",
         help="find passages by generated words, too: offline, from statistics and the bundled encoder, or none "
         "(default: %(default)s)",

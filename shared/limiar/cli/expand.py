@@ -11,11 +11,12 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from limiar.cli.encoders import add_encoder_options, check_encoder, chosen_encoder
-from limiar.cli.expand_documents import STORE_NAME, Documents, check_takes_words, index_folder, opened_documents
+from limiar.cli.expand_documents import Documents, check_takes_words, index_folder, opened_documents
 from limiar.cli.expand_models import add_model_options, chosen_expander
 from limiar.cli.reading import add_reading_options
 from limiar.cli.terminal import DEFAULT_FOLDER, documents_bar, expansion_bar, output_console, quiet_log, say
 from limiar.errors import ConfigurationError, LimiarError
+from limiar.keywords.entries import STORE_NAME
 from limiar.selection import check_count
 
 if TYPE_CHECKING:

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from limiar.cli.documents.reader import DocumentReader
     from limiar.cli.documents.sources import Sources
 
-STORE_NAME = "keywords.sqlite"
-
 Documents = Iterable[tuple[str, str]]
 
 

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 
 from limiar.cli.encoders import add_encoder_options, check_encoder, chosen_encoder, saved_encoder
 from limiar.cli.expand import applied, print_applied
-from limiar.cli.expand_documents import STORE_NAME
 from limiar.cli.terminal import DEFAULT_FOLDER, output_console, plain, quiet_log, say
 from limiar.errors import ConfigurationError, ExpansionStoreError, InputError
+from limiar.keywords.entries import STORE_NAME
 
 if TYPE_CHECKING:
     from limiar import Expansion, ExpansionStore, IndexTexts, Recipe

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from limiar.demo.options import FIRST_STAGE_TOP
 from limiar.errors import ConfigurationError, MissingExtraError, StoreNotFoundError
 from limiar.evaluation.dataset import Passage
+from limiar.keywords.entries import STORE_NAME
 from limiar.keywords.indexing import IndexTexts, apply_expansions
 from limiar.keywords.offline import OfflineGenerator
 from limiar.keywords.offline_run import OfflineExpander
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from limiar.retrieval.document_store import StoredDocument
     from limiar.retrieval.index_results import AddReport
 
-_KEYWORDS = "keywords.sqlite"
 _OWNER = {"corpus": "limiar-demo"}
 _VECTORS_ONLY = {"bm25": 0.0}
 _VIEWS = ("text", "both")
@@ -104,7 +104,7 @@ class DemoIndex:
         Args:
             progress: called with (done, total), from start to end for each of the two steps.
         """
-        store = ExpansionStore(self._folder / _KEYWORDS)
+        store = ExpansionStore(self._folder / STORE_NAME)
         try:
             expander = OfflineExpander(OfflineGenerator(), store)
             expander.run(IndexTexts(self._index), learning=progress)

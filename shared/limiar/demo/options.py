@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from limiar.errors import ConfigurationError
 from limiar.inputs import check_query
@@ -14,6 +14,7 @@ DEFAULT_CANDIDATES = 20
 DEFAULT_LLM = "gpt-4o-mini"
 
 KeywordsChoice = Literal["offline", "none"]
+KEYWORDS_CHOICES: tuple[str, ...] = get_args(KeywordsChoice)
 
 FIRST_STAGE_TOP = 5
 """How many passages a chain without limiar is taken to put in its prompt."""

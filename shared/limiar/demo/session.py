@@ -59,7 +59,8 @@ def run_demo(options: DemoOptions) -> None:
     console = demo_console(no_color=options.no_color)
     llm = configured_llm(options.llm_model, options.llm_base_url)
     reranker, uncached = _rerankers(options)
-    collection, by_words = load_demo(), options.keywords == "offline"
+    collection = load_demo()
+    by_words = options.keywords == "offline"
     with _folder(options.db) as folder:
         _introduce(console, collection, reranker, options, llm)
         reranker.warm_up()

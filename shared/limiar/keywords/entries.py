@@ -20,6 +20,9 @@ STATUSES: tuple[str, ...] = get_args(Status)
 """done: by the model, or imported. edited: by hand. failed: asked, but the answer is of no use; its raw text is kept.
 unanswered: the model gave no answer; the next run asks again."""
 
+STORE_NAME = "keywords.sqlite"
+"""The usual name of a store's file: in the folder of the index that its words are for."""
+
 _NOTHING = Expansion()
 
 

@@ -151,7 +151,7 @@ class OpenAIChat:
             answer = json.loads(reply.content)
         except (ValueError, RecursionError) as error:
             raise self._error(_NOT_JSON, "passing") from error
-        if isinstance(answer, dict) and isinstance(answer.get("error"), dict) and not answer.get("choices"):
+        if isinstance(answer, dict) and answer.get("error") and not answer.get("choices"):
             raise self._refused(replace(reply, status=_status_of(answer["error"])))
         return _chat_answer(answer)
 
@@ -216,9 +216,9 @@ def _error_of(content: bytes) -> Mapping[str, object]:
     return error if isinstance(error, dict) else {"message": str(error)[:2_000]}
 
 
-def _status_of(error: Mapping[str, object]) -> int:
+def _status_of(error: object) -> int:
     """Of an error that came with HTTP 200, as gateways send that of a server behind them."""
-    code = error.get("code")
+    code = error.get("code") if isinstance(error, dict) else None
     return code if isinstance(code, int) and 400 <= code < 600 else 502
 
 

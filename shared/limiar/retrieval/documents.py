@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from limiar.errors import ConfigurationError, InputError, InputTypeError
+from limiar.inputs import check_members
 from limiar.retrieval.checks import check_weights
 from limiar.retrieval.filters import filter_terms
 
@@ -59,11 +60,9 @@ def check_documents(documents: object, known: Iterable[str]) -> Iterator[Checked
         InputTypeError: `documents` is no iterable of `IndexDocument`, or an id, a text or metadata has a wrong type.
         InputError: an id is empty, too long or no valid Unicode, or a field is unknown.
     """
-    if isinstance(documents, str | bytes | Mapping | IndexDocument) or not isinstance(documents, Iterable):
-        msg = f"documents is {type(documents).__name__}; expected an iterable of IndexDocument"
-        raise InputTypeError(msg)
+    members = check_members(documents, "documents", IndexDocument, "an iterable of IndexDocument")
     names = list(known)
-    for position, document in enumerate(documents):
+    for position, document in enumerate(members):
         if not isinstance(document, IndexDocument):
             msg = f"document {position} is {type(document).__name__}; expected an IndexDocument"
             raise InputTypeError(msg)
